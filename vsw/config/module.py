@@ -1,0 +1,131 @@
+"""A module as everything below the configuration sees it: resolved, numbered, frozen.
+
+:func:`vsw.load` turns a topology into one :class:`Module` for each switch of each host.  Names have become port
+numbers, profiles and dialect defaults have been applied, and everything has been checked; nothing that takes a
+:class:`Module` validates it again.
+
+MAC addresses are integers (48 bits, the first octet on the wire is the most significant one).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vsw.config.dialects import Assignment, Dialect, Learning, Security
+
+Kind = Literal["vnic", "uplink", "host", "plain"]
+VlanMode = Literal["access", "trunk", "native-tagged", "native-untagged", "dot1q-tunnel", "private"]
+PrivateRole = Literal["promiscuous", "isolated", "community"]
+PriorityTags = Literal["no", "if-nonzero", "always"]
+Policy = Literal[
+    "port-id", "src-mac", "ip-hash", "explicit", "layer2", "layer2+3", "layer3+4", "vlan+srcmac"
+]
+
+MAX_PORTS = 4096
+ALL_VIDS = frozenset(range(4096))
+
+
+@dataclass(frozen=True, slots=True)
+class Vlan:
+    """The VLAN settings of a port.
+
+    ``vid`` is the access VLAN, the native VLAN, or the tunnel's outer VLAN; 0 for a plain trunk.
+    ``vids`` is what a trunk or native port carries, already amended (the native VLAN added and 0 removed, unless
+    the native VLAN is 0); for the other modes it is empty.  ``cvids`` filters the customer's VID on a tunnel;
+    empty means all.  ``ethertype`` is the TPID that a tunnel pushes.  For mode ``private``, ``vid`` is the
+    primary VLAN, ``secondary`` the port's own secondary VLAN (0 for a promiscuous port).
+    """
+
+    mode: VlanMode
+    vid: int = 0
+    vids: frozenset[int] = frozenset()
+    cvids: frozenset[int] = frozenset()
+    ethertype: int = 0x88A8
+    role: PrivateRole | None = None
+    secondary: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One logical port.
+
+    ``mac`` is the configured address of a vNIC or host interface, ``effective_mac`` the one that its guest uses
+    now (the same unless the guest changed it); ``None`` for ports that have none.  ``macs`` are further addresses that
+    configuration places behind the port (bridged guests).  ``mtu`` counts the bytes after the Ethernet header and
+    the tags.  ``team`` indexes :attr:`Module.teams`: for a port that is no uplink the team that its traffic to
+    the outside uses, ``None`` where there is none; for an uplink the (first) team it belongs to.
+    """
+
+    number: int
+    name: str
+    kind: Kind
+    vlan: Vlan
+    security: Security
+    mtu: int = 1500
+    mac: int | None = None
+    effective_mac: int | None = None
+    macs: tuple[int, ...] = ()
+    priority_tags: PriorityTags = "no"
+    protected: bool = False
+    bpdu_guard: bool = False
+    bpdu_filter: bool = False
+    team: int | None = None
+    up: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """Uplinks that stand for one another.  Members are port numbers, in configured order."""
+
+    name: str
+    policy: Policy
+    active: tuple[int, ...]
+    standby: tuple[int, ...] = ()
+    unused: tuple[int, ...] = ()
+    assignment: Assignment = "buckets"
+    ip_hash_bits: Literal[8, 32] = 32
+    failback: bool = True
+    lacp: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StaticEntry:
+    """A MAC address that configuration places on a port; ``vlan`` is ``None`` for any VLAN that the port carries."""
+
+    vlan: int | None
+    mac: int
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """The data plane of one switch on one host.
+
+    ``static`` holds every static entry: those written down and those that follow from vNICs (an access or tunnel
+    vNIC's address in its VLAN; a private port's in the primary VLAN; a trunk or native vNIC's in any VLAN).
+    ``private`` maps each secondary VLAN to its primary.  ``teams[0]``, if there is one, is the switch's own.
+    ``age_ns`` is the ageing time of learned entries in nanoseconds, ``port_limit`` and ``module_limit`` their
+    greatest numbers.
+    """
+
+    name: str
+    dialect: Dialect
+    ports: tuple[Port, ...]
+    teams: tuple[Team, ...] = ()
+    static: tuple[StaticEntry, ...] = ()
+    learning: Learning = "none"
+    vlan_limit: int = 1
+    forward_bpdu: bool = False
+    pad: bool = False
+    private: tuple[tuple[int, int], ...] = ()
+    age_ns: int = 300_000_000_000
+    port_limit: int = 4096
+    module_limit: int = 8192
+
+    def port(self, name_or_number: str | int) -> Port:
+        """The port of that name or number; :class:`KeyError` if there is none."""
+        for port in self.ports:
+            if port.name == name_or_number or port.number == name_or_number:
+                return port
+        raise KeyError(name_or_number)
