@@ -1,0 +1,70 @@
+"""Builds the extensions; everything else about the project stands in pyproject.toml.
+
+Switches, as environment variables: ``VSW_DEBUG=1`` (checks on, no optimisation), ``VSW_SANITIZE=1`` (AddressSanitizer and
+UBSan), ``VSW_COVERAGE=1`` (line tracing of the ``.pyx`` files and gcov of the C headers).
+"""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+ROOT = Path(__file__).resolve().parent
+DEBUG = os.environ.get("VSW_DEBUG") == "1"
+SANITIZE = os.environ.get("VSW_SANITIZE") == "1"
+COVERAGE = os.environ.get("VSW_COVERAGE") == "1"
+CHECKED = DEBUG or SANITIZE or COVERAGE
+
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": CHECKED,
+    "wraparound": False,
+    "initializedcheck": CHECKED,
+    "cdivision": True,
+    "embedsignature": True,
+    "linetrace": COVERAGE,
+}
+
+
+def compiler_arguments() -> list[str]:
+    arguments = ["-std=gnu11", "-Wall", "-Wno-unused-function"]
+    if SANITIZE:
+        arguments += ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined"]
+    elif COVERAGE:
+        arguments += ["-O0", "-g", "--coverage"]
+    elif DEBUG:
+        arguments += ["-O0", "-g"]
+    else:
+        arguments += ["-O3", "-fno-plt"]
+    return arguments
+
+
+def linker_arguments() -> list[str]:
+    if SANITIZE:
+        return ["-fsanitize=address,undefined"]
+    if COVERAGE:
+        return ["--coverage"]
+    return []
+
+
+def extensions() -> list[Extension]:
+    macros = [("CYTHON_TRACE_NOGIL", "1")] if COVERAGE else []
+    headers = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "vsw").rglob("*.h"))
+    return [
+        Extension(
+            ".".join(path.relative_to(ROOT).with_suffix("").parts),
+            [str(path.relative_to(ROOT))],
+            include_dirs=["."],
+            depends=headers,
+            define_macros=macros,
+            extra_compile_args=compiler_arguments(),
+            extra_link_args=linker_arguments(),
+        )
+        for path in sorted((ROOT / "vsw").rglob("*.pyx"))
+    ]
+
+
+setup(
+    ext_modules=cythonize(extensions(), compiler_directives=DIRECTIVES, nthreads=int(os.environ.get("VSW_JOBS", "0")))
+)
