@@ -1,7 +1,8 @@
 """Builds the extensions; everything else about the project stands in pyproject.toml.
 
 Switches, as environment variables: ``VSW_DEBUG=1`` (checks on, no optimisation), ``VSW_SANITIZE=1`` (AddressSanitizer and
-UBSan), ``VSW_COVERAGE=1`` (line tracing of the ``.pyx`` files and gcov of the C headers).
+UBSan), ``VSW_COVERAGE=1`` (line tracing of the ``.pyx`` files and gcov of the C headers), ``VSW_SKIP_BUILD=1`` (metadata only, for
+an editable installation whose extensions ``build_ext --inplace`` builds), ``VSW_JOBS=N`` (processes that translate to C).
 """
 
 import os
@@ -14,6 +15,7 @@ ROOT = Path(__file__).resolve().parent
 DEBUG = os.environ.get("VSW_DEBUG") == "1"
 SANITIZE = os.environ.get("VSW_SANITIZE") == "1"
 COVERAGE = os.environ.get("VSW_COVERAGE") == "1"
+SKIP_BUILD = os.environ.get("VSW_SKIP_BUILD") == "1"
 CHECKED = DEBUG or SANITIZE or COVERAGE
 
 DIRECTIVES = {
@@ -66,5 +68,7 @@ def extensions() -> list[Extension]:
 
 
 setup(
-    ext_modules=cythonize(extensions(), compiler_directives=DIRECTIVES, nthreads=int(os.environ.get("VSW_JOBS", "0")))
+    ext_modules=[]
+    if SKIP_BUILD
+    else cythonize(extensions(), compiler_directives=DIRECTIVES, nthreads=int(os.environ.get("VSW_JOBS", "0")))
 )

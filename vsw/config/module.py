@@ -126,6 +126,6 @@ class Module:
     def port(self, name_or_number: str | int) -> Port:
         """The port of that name or number; :class:`KeyError` if there is none."""
         for port in self.ports:
-            if port.name == name_or_number or port.number == name_or_number:
+            if name_or_number in (port.name, port.number):
                 return port
         raise KeyError(name_or_number)

@@ -1,0 +1,92 @@
+# What there is to do with a checkout.  `make help` lists it.
+#
+# The virtual environment lies in .venv; files in .venv/stamps say what was done to it, so that nothing is done twice.
+# The package is installed editable, without its extensions; those are built in place, and rebuilt when a .pyx, .pxd or .h changes.
+
+PYTHON ?= python3
+VENV ?= .venv
+# Worker processes of the test suite, and compilers at work at once.
+JOBS ?= 2
+PYTEST_ARGS ?=
+
+STAMPS := $(VENV)/stamps
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check -q
+SYSTEM_PACKAGES := apt-get install -y python3-venv python3-dev gcc make
+CODE := $(wildcard vsw tests bench scripts setup.py)
+
+COMPILED := $(shell find vsw -name '*.pyx' -o -name '*.pxd' -o -name '*.h' | grep -v ' ')
+
+EXAMPLE := examples/two-vlans.toml examples/two-vlans.pcapng
+
+.PHONY: help demo test lint build differential mutants sanitize bench fresh record clean
+.DELETE_ON_ERROR:
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
+
+demo: $(STAMPS)/built ## Replay the example capture through the example topology
+	$(RUN) -m vsw check examples/two-vlans.toml
+	$(RUN) -m vsw replay $(EXAMPLE)
+
+test: $(STAMPS)/built $(STAMPS)/test ## Run the quick suite (minutes)
+	$(RUN) -m pytest -n $(JOBS) --dist worksteal --benchmark-disable $(PYTEST_ARGS)
+
+lint: $(STAMPS)/built $(STAMPS)/test ## ruff, cython-lint, mypy --strict
+	$(RUN) -m ruff check $(CODE)
+	PATH="$$(cd $(VENV)/bin && pwd):$$PATH" cython-lint vsw
+	$(RUN) -m mypy
+
+build: $(STAMPS)/built ## Set up the virtual environment and build the extensions
+
+differential: $(STAMPS)/built $(STAMPS)/test ## Compare datapath, reference and peers at length
+	$(RUN) -m pytest -m long -rA -s --benchmark-disable $(PYTEST_ARGS) tests/differential
+
+mutants: $(STAMPS)/built $(STAMPS)/test ## Show that the suite catches seeded mistakes in the datapath
+	$(RUN) scripts/mutants.py
+
+sanitize: $(STAMPS)/built $(STAMPS)/test ## Run the suite under AddressSanitizer and UBSan, built into build/sanitize
+	JOBS=$(JOBS) scripts/sanitize.sh $(RUN) $(PYTEST_ARGS)
+
+bench: $(STAMPS)/built $(STAMPS)/bench ## Measure (quiet machine; see docs/benchmarks.md)
+	$(RUN) bench/compare.py
+
+fresh: ## Prove the README in a bare Debian root (needs root and debootstrap)
+	scripts/fresh.sh
+
+record: ## Record the example capture again (needs root, iproute2, dnsmasq-base, busybox)
+	$(PYTHON) scripts/record_example.py examples/two-vlans.pcapng
+
+clean: ## Remove all that was built, and the virtual environment
+	rm -rf "$(VENV)" build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .benchmarks
+	find vsw \( -name '*.so' -o -name '*.c' -o -name '__pycache__' \) -prune -exec rm -rf {} +
+	find tests bench scripts -name '__pycache__' -prune -exec rm -rf {} +
+
+# The first command that a reader runs on a new machine: say what is missing in a line that can be pasted.
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	    && test -f "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" \
+	    && command -v gcc >/dev/null \
+	    || { echo '$(SYSTEM_PACKAGES)'; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "vsw needs Python 3.11 or later, this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS)
+	@touch $@
+
+$(STAMPS)/package: $(STAMPS)/venv pyproject.toml
+	$(RUN) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' > $(STAMPS)/requires.txt
+	$(PIP) install -r $(STAMPS)/requires.txt
+	VSW_SKIP_BUILD=1 $(PIP) install --no-build-isolation -e .
+	@touch $@
+
+$(STAMPS)/test: $(STAMPS)/package
+	VSW_SKIP_BUILD=1 $(PIP) install --no-build-isolation -e '.[test,lint]'
+	@touch $@
+
+$(STAMPS)/bench: $(STAMPS)/package
+	VSW_SKIP_BUILD=1 $(PIP) install --no-build-isolation -e '.[test,bench]'
+	@touch $@
+
+$(STAMPS)/built: $(STAMPS)/package setup.py $(COMPILED)
+	VSW_JOBS=$(JOBS) $(RUN) setup.py -q build_ext --inplace -j $(JOBS)
+	@touch $@

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Builds a copy of the tree with AddressSanitizer and UBSan and runs the test suite on it.
+# Raw pointers bypass Cython's bounds checks: this build is the net under them.
+#
+# usage: scripts/sanitize.sh PYTHON [PYTEST ARGUMENT...]    (from the top of the checkout; `make sanitize` does it)
+set -euo pipefail
+python=$(realpath -s "$1")
+shift
+jobs=${JOBS:-2}
+tree=$PWD/build/sanitize
+
+rm -rf "$tree"
+mkdir -p "$tree"
+tar -cf - --exclude='*.so' --exclude='vsw/*.c' --exclude=__pycache__ \
+    vsw tests examples docs bench scripts Makefile .ci setup.py pyproject.toml MANIFEST.in README.md LICENSE | tar -xf - -C "$tree"
+cd "$tree"
+VSW_SANITIZE=1 VSW_JOBS=$jobs "$python" setup.py -q build_ext --inplace -j "$jobs"
+
+# An interpreter without the sanitizer loads the library first; libstdc++ before anything throws through it.
+preload=
+for library in libasan.so libubsan.so libstdc++.so.6; do
+    preload="$preload $(gcc -print-file-name=$library)"
+done
+export LD_PRELOAD=${preload# }
+# The interpreter itself never frees all; pymalloc would hide overruns of bytes objects.
+export ASAN_OPTIONS=detect_leaks=0:abort_on_error=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export PYTHONMALLOC=malloc PYTHONPATH=$tree VSW_SANITIZED=1
+"$python" - "$tree" <<'CHECK'
+import ctypes, sys
+from pathlib import Path
+import vsw.datapath.source as built
+assert Path(built.__file__).is_relative_to(sys.argv[1]), f"the sanitized build is not what is imported: {built.__file__}"
+assert hasattr(ctypes.CDLL(None), "__asan_init"), "the sanitizer is not loaded"
+CHECK
+exec "$python" -m pytest -n "$jobs" --dist worksteal --benchmark-disable -p no:cacheprovider "$@"
