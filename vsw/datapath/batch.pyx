@@ -5,7 +5,7 @@ descriptors, so the border must be safe on its own: every row is checked against
 they have loaded again, because an array that the caller still holds may have changed since.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from vsw.datapath.source cimport VSW_SLACK, FrameReader, FrameSource, vsw_burst, vsw_source
@@ -182,9 +182,10 @@ cdef class Batch(FrameSource):
                     break
         if first == self.count:
             return
-        if self.wire_lengths[first] < self.lengths[first]:
-            raise UsageError(f"wire_lengths: row {first}: a frame of {self.wire_lengths[first]} bytes can't have {self.lengths[first]} captured (lengths)")
-        raise UsageError(f"offsets, lengths: row {first}: {self.lengths[first]} bytes at {self.offsets[first]} do not lie in a buffer of {size} bytes")
+        start, captured, on_wire = self.offsets[first], self.lengths[first], self.wire_lengths[first]
+        if on_wire < captured:
+            raise UsageError(f"wire_lengths: row {first}: a frame of {on_wire} bytes can't have {captured} captured (lengths)")
+        raise UsageError(f"offsets, lengths: row {first}: {captured} bytes at {start} do not lie in a buffer of {size} bytes")
 
     def __len__(self):
         return self.count

@@ -51,7 +51,7 @@ def team_hash(FrameSource source not None, str policy not None, *, members=None,
     ``ip_hash_bits`` (8 or 32) tells how much of ``ip-hash`` counts.  ``port`` is the number of the port that the frames came in by, or a uint16
     array with one row a frame (``port-id`` only).
 
-    The outermost tag whose TPID is in ``tpids`` (at most 8) is read and left out of the hash, but for ``vlan+srcmac``, which takes its PCP, DEI and VID.
+    The outermost tag whose TPID is in ``tpids`` (at most 8) is read and left out of the hash; only ``vlan+srcmac`` takes its PCP, DEI and VID.
     A tag without two captured bytes behind it is no tag; a frame of which fewer than 14 bytes were captured has the hash 0.
 
     Only captured bytes are looked at.  Releases the GIL; any number of threads may call it for the same source.
@@ -64,7 +64,7 @@ def team_hash(FrameSource source not None, str policy not None, *, members=None,
     cdef const uint16_t[::1] ports
     cdef uint32_t[::1] hashes
     cdef uint32_t number, bits, count, i
-    cdef uint16_t one_port = 0
+    cdef uint16_t one_port = 0, from_port
     cdef bint port_for_each = False
     cdef uint64_t at = 0, room
 
@@ -105,8 +105,8 @@ def team_hash(FrameSource source not None, str policy not None, *, members=None,
             if count == 0:
                 break
             for i in range(count):
-                hashes[at + i] = vsw_team_hash_of_frame(number, burst.data[i], burst.captured[i], ports[at + i] if port_for_each else one_port, bits,
-                                                        &list_of_tpids)
+                from_port = ports[at + i] if port_for_each else one_port
+                hashes[at + i] = vsw_team_hash_of_frame(number, burst.data[i], burst.captured[i], from_port, bits, &list_of_tpids)
             at += count
     reader.check()
     result = result[:at]

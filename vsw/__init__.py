@@ -1,0 +1,30 @@
+"""A hypervisor's virtual switch that you can import."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vsw.datapath.batch import Batch as Batch
+    from vsw.datapath.team_hash import team_hash as team_hash
+
+#: Where each public name is defined.  Its module is imported at first use, so that ``import vsw`` and ``vsw --help`` stay fast.
+_HOME = {
+    "Batch": "vsw.datapath.batch",
+    "team_hash": "vsw.datapath.team_hash",
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605  (computed, so that a name is written once)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'vsw' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
