@@ -6,12 +6,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vsw.capture import Capture as Capture
+    from vsw.capture import open_capture as open_capture
     from vsw.datapath.batch import Batch as Batch
     from vsw.datapath.team_hash import team_hash as team_hash
 
 #: Where each public name is defined.  Its module is imported at first use, so that ``import vsw`` and ``vsw --help`` stay fast.
 _HOME = {
     "Batch": "vsw.datapath.batch",
+    "Capture": "vsw.capture",
+    "open_capture": "vsw.capture",
     "team_hash": "vsw.datapath.team_hash",
 }
 

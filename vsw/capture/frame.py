@@ -1,0 +1,24 @@
+"""What a capture gives when it is looked at from Python."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Frame(NamedTuple):
+    """One frame: its captured bytes (a copy), its length on the wire, nanoseconds since the epoch, the interface's index."""
+
+    data: bytes
+    length: int
+    time: int
+    interface: int
+
+
+class ByteRange(NamedTuple):
+    """A part of a capture's bytes for one worker: records that start at or after ``start_offset`` and before ``stop_offset``.
+
+    Offsets are bytes from the start of the (uncompressed) file.
+    """
+
+    start_offset: int
+    stop_offset: int
