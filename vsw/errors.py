@@ -22,7 +22,8 @@ class Problem:
     """One thing that is wrong with a configuration.
 
     Parameters are the file (or ``<string>``), the line (1-based, ``None`` if unknown), the key path as
-    ``hosts.esx1.switches.vSwitch0.mtu``, the value that was found, and a sentence that says what was allowed.
+    ``hosts.esx1.switches.vSwitch0.mtu`` (empty for the file as a whole), the value that was found, and a sentence that
+    says what was allowed.
     """
 
     __slots__ = ("file", "key", "line", "message", "value")
@@ -37,7 +38,8 @@ class Problem:
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
         found = "" if self.value is None else f" (found {self.value!r})"
-        return f"{place}: {self.key}: {self.message}{found}"
+        key = f"{self.key}: " if self.key else ""
+        return f"{place}: {key}{self.message}{found}"
 
 
 class CaptureError(VswError):
