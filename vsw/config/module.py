@@ -102,8 +102,9 @@ class StaticEntry:
 class Module:
     """The data plane of one switch on one host.
 
-    ``static`` holds every static entry: those written down and those that follow from vNICs (an access or tunnel
-    vNIC's address in its VLAN; a private port's in the primary VLAN; a trunk or native vNIC's in any VLAN).
+    ``ports`` are in ascending order of number.  ``static`` holds every static entry: those written down and those that
+    follow from the effective MAC and the ``macs`` of every port that is no uplink (an access or tunnel
+    port's in its VLAN; a private port's in the primary VLAN; a trunk or native port's in any VLAN).
     ``private`` maps each secondary VLAN to its primary.  ``teams[0]``, if there is one, is the switch's own.
     ``age_ns`` is the ageing time of learned entries in nanoseconds, ``port_limit`` and ``module_limit`` their
     greatest numbers.
