@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vsw.capture import Capture as Capture
     from vsw.capture import open_capture as open_capture
+    from vsw.config.lab import Host as Host
+    from vsw.config.lab import Lab as Lab
+    from vsw.config.load import load as load
+    from vsw.config.load import loads as loads
+    from vsw.config.module import Module as Module
     from vsw.datapath.batch import Batch as Batch
     from vsw.datapath.team_hash import team_hash as team_hash
 
@@ -15,6 +20,11 @@ if TYPE_CHECKING:
 _HOME = {
     "Batch": "vsw.datapath.batch",
     "Capture": "vsw.capture",
+    "Host": "vsw.config.lab",
+    "Lab": "vsw.config.lab",
+    "Module": "vsw.config.module",
+    "load": "vsw.config.load",
+    "loads": "vsw.config.load",
     "open_capture": "vsw.capture",
     "team_hash": "vsw.datapath.team_hash",
 }
