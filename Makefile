@@ -19,11 +19,11 @@ COMPILED := $(shell find vsw -name '*.pyx' -o -name '*.pxd' -o -name '*.h' | gre
 
 EXAMPLE := examples/two-vlans.toml examples/two-vlans.pcapng
 
-.PHONY: help demo test lint build differential mutants sanitize bench fresh record clean
+.PHONY: help demo test lint build differential differential-ovs mutants sanitize bench fresh record clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
 
 demo: $(STAMPS)/built ## Replay the example capture through the example topology
 	$(RUN) -m vsw check examples/two-vlans.toml
@@ -41,6 +41,9 @@ build: $(STAMPS)/built ## Set up the virtual environment and build the extension
 
 differential: $(STAMPS)/built $(STAMPS)/test ## Compare datapath, reference and peers at length
 	$(RUN) -m pytest -m long -rA -s --benchmark-disable $(PYTEST_ARGS) tests/differential
+
+differential-ovs: $(STAMPS)/built $(STAMPS)/test ## Compare with Open vSwitch, 50,000 frames an implementation
+	$(RUN) -m pytest -m long -s --benchmark-disable $(PYTEST_ARGS) tests/differential/ovs
 
 mutants: $(STAMPS)/built $(STAMPS)/test ## Show that the suite catches seeded mistakes in the datapath
 	$(RUN) scripts/mutants.py

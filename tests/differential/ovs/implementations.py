@@ -1,0 +1,78 @@
+"""The implementations that are held against Open vSwitch, behind one interface.
+
+An implementation takes a module and frames, in order, and starts with nothing learned.  It returns for each frame what left: port number ->
+frames.  ``explain`` tells why, for a failure's message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tests.differential.ovs.driver import Egress, Offered
+from vsw.config.module import Module
+from vsw.reference.switch import ReferenceSwitch
+from vsw.verdicts import Reason
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an implementation did with one frame."""
+
+    egress: Egress
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Implementation:
+    name: str
+    forward: Callable[[Module, Sequence[Offered]], list[Outcome]]
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def reference(module: Module, frames: Sequence[Offered]) -> list[Outcome]:
+    switch = ReferenceSwitch(module, narrate=False)
+    outcomes = []
+    for time, frame in enumerate(frames):
+        decision = switch.forward(frame.data, len(frame.data), time, frame.port)
+        egress: Egress = {}
+        for copy in decision.copies:
+            egress.setdefault(copy.port, []).append(bytes(copy.data))
+        outcomes.append(Outcome(egress, Reason(decision.reason)))
+    return outcomes
+
+
+def explain(module: Module, frames: Sequence[Offered]) -> str:
+    """The rules that the reference applied to the last of the frames."""
+    switch = ReferenceSwitch(module)
+    for time, frame in enumerate(frames):
+        decision = switch.forward(frame.data, len(frame.data), time, frame.port)
+    return "\n".join(f"  {step.rule}: {step.text}" for step in decision.steps)
+
+
+def datapath(module: Module, frames: Sequence[Offered]) -> list[Outcome]:
+    # Imported here, so that the reference can be compared where the datapath is not built.
+    from vsw.datapath.batch import Batch
+    from vsw.switch import Switch
+
+    lengths = np.array([len(frame.data) for frame in frames], dtype=np.uint32)
+    offsets = np.concatenate(([0], np.cumsum(lengths[:-1], dtype=np.uint64))).astype(np.uint64)
+    batch = Batch.from_arrays(
+        np.frombuffer(b"".join(frame.data for frame in frames), dtype=np.uint8),
+        offsets,
+        lengths,
+        time=np.arange(len(frames), dtype=np.int64),
+        port_in=np.array([frame.port for frame in frames], dtype=np.uint16),
+    )
+    result = Switch(module).forward(batch, copies=True)
+    egress: list[Egress] = [{} for _ in frames]
+    for place, copy in enumerate(result.copies):
+        egress[int(copy["frame"])].setdefault(int(copy["port"]), []).append(bytes(result.copy_bytes(place)))
+    return [Outcome(out, Reason(int(reason))) for out, reason in zip(egress, result.reason, strict=True)]
+
+
+IMPLEMENTATIONS = (Implementation("reference", reference), Implementation("datapath", datapath))

@@ -1,0 +1,196 @@
+"""Open vSwitch and dialect ``ovs`` send the same frames out of the same ports.
+
+Open vSwitch 3.1, action NORMAL, userspace datapath, flow cache off.  Random modules over all VLAN modes, bonds, static entries; random and
+damaged frames; with learning (frames in order) and without.  What is compared is every byte, except for DEI where there are several copies
+of a frame: Open vSwitch edits one buffer, so that a copy's DEI depends on the copies made before it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+import vsw.switch
+from tests.differential.ovs import cases
+from tests.differential.ovs.driver import Egress, Offered, OpenVSwitch, missing, script
+from tests.differential.ovs.implementations import IMPLEMENTATIONS, Implementation, Outcome, explain
+from vsw.config.module import Module, Policy, Port, Vlan
+from vsw.verdicts import Reason
+
+pytestmark = [
+    pytest.mark.ovs,
+    pytest.mark.skipif(missing() is not None, reason=f"Open vSwitch is not installed: {missing()}"),
+]
+
+
+@pytest.fixture(scope="session")
+def peer() -> Iterator[OpenVSwitch]:
+    with OpenVSwitch() as switch:
+        yield switch
+
+
+@pytest.fixture(params=IMPLEMENTATIONS, ids=repr)
+def implementation(request: pytest.FixtureRequest) -> Implementation:
+    implementation: Implementation = request.param
+    if implementation.name == "datapath" and not hasattr(vsw.switch, "Switch"):
+        pytest.skip("the datapath is not there")
+    return implementation
+
+
+def comparable(egress: Egress, *, exact: bool) -> Egress:
+    return egress if exact else {port: [cases.without_dei(data) for data in sent] for port, sent in egress.items()}
+
+
+def agree(peers: Egress, ours: Egress) -> bool:
+    exact = sum(map(len, peers.values())) == 1
+    return comparable(peers, exact=exact) == comparable(ours, exact=exact)
+
+
+def listing(egress: Egress, module: Module) -> str:
+    lines = [f"  {module.port(port).name}: {data.hex()}  {cases.words(data)}" for port, sent in sorted(egress.items()) for data in sent]
+    return "\n".join(lines) or "  nothing"
+
+
+def assert_agreement(label: str, module: Module, frames: Sequence[Offered], peers: Sequence[Egress], ours: Sequence[Outcome]) -> None:
+    for place, (frame, theirs, outcome) in enumerate(zip(frames, peers, ours, strict=True)):
+        if agree(theirs, outcome.egress):
+            continue
+        teachers = [
+            f"  {earlier}: {module.port(frames[earlier].port).name} {frames[earlier].data.hex()}  {cases.words(frames[earlier].data)}"
+            for earlier in range(place)
+            if frames[earlier].data[6:12] in (frame.data[:6], frame.data[6:12])
+        ]
+        message = [
+            f"{label}, frame {place}: Open vSwitch and vsw disagree",
+            script(module),
+            "frames before it with its destination or source as their source:",
+            *(teachers or ["  none"]),
+            f"the frame, by {module.port(frame.port).name}: {frame.data.hex()}",
+            f"  {cases.words(frame.data)}",
+            "Open vSwitch sends:",
+            listing(theirs, module),
+            f"vsw sends (reason {outcome.reason.name}):",
+            listing(outcome.egress, module),
+            "as the reference explains it:",
+            explain(module, frames[: place + 1]),
+        ]
+        pytest.fail("\n".join(message), pytrace=False)
+
+
+def compare_in_order(peer: OpenVSwitch, implementation: Implementation, seed: int, count: int, bond: Policy | None = None) -> list[Outcome]:
+    module = cases.module(seed, bond=bond)
+    frames = cases.frames_in_order(seed, module, count)
+    peer.configure(module)
+    outcomes = implementation.forward(module, frames)
+    assert_agreement(f"seed {seed} in order, bond {bond}", module, frames, peer.forward_in_order(frames), outcomes)
+    return outcomes
+
+
+def compare_in_any_order(
+    peer: OpenVSwitch, implementation: Implementation, seed: int, count: int, bond: Policy | None = None, waves: int = 2
+) -> list[Outcome]:
+    module = cases.module(seed, bond=bond)
+    peer.configure(module)
+    outcomes = []
+    for wave in range(waves):
+        peer.flush()
+        frames = cases.frames_in_any_order(seed * waves + wave, module, count)
+        outcomes += implementation.forward(module, frames)
+        label = f"seed {seed} in any order, wave {wave}, bond {bond}"
+        assert_agreement(label, module, frames, peer.forward_in_any_order(frames), outcomes[-count:])
+    return outcomes
+
+
+def assert_variety(outcomes: Sequence[Outcome], reasons: Sequence[Reason]) -> None:
+    """Agreement says little if all frames meet the same end."""
+    seen = Counter(outcome.reason for outcome in outcomes)
+    copies = Counter(min(sum(map(len, outcome.egress.values())), 2) for outcome in outcomes)
+    print(f"{len(outcomes)} frames agree: {copies[1]} with one copy, {copies[2]} with more;", {r.name: n for r, n in seen.most_common() if r})
+    assert copies[1] > len(outcomes) / 50
+    assert copies[2] > len(outcomes) / 10
+    assert not set(reasons) - set(seen)
+
+
+PLAIN = (
+    Reason.MALFORMED,
+    Reason.VLAN_NOT_ALLOWED,
+    Reason.RESERVED_ADDRESS,
+    Reason.SAME_PORT,
+    Reason.NO_MEMBER,
+    Reason.PROTECTED,
+)
+BALANCING: tuple[Policy, ...] = ("src-mac", "port-id", "ip-hash", "layer2")
+
+
+def test_learning(peer: OpenVSwitch, implementation: Implementation) -> None:
+    outcomes = [outcome for seed in range(1000, 1024) for outcome in compare_in_order(peer, implementation, seed, 50)]
+    assert_variety(outcomes, PLAIN)
+
+
+def test_static_entries(peer: OpenVSwitch, implementation: Implementation) -> None:
+    outcomes = [outcome for seed in range(2000, 2024) for outcome in compare_in_any_order(peer, implementation, seed, 50)]
+    assert_variety(outcomes, PLAIN)
+
+
+def test_active_backup(peer: OpenVSwitch, implementation: Implementation) -> None:
+    outcomes = [outcome for seed in range(3000, 3012) for outcome in compare_in_order(peer, implementation, seed, 50, "explicit")]
+    assert_variety(outcomes, (*PLAIN, Reason.NOT_DESIGNATED))
+
+
+@pytest.mark.parametrize("policy", BALANCING)
+def test_balancing_bond(peer: OpenVSwitch, implementation: Implementation, policy: Policy) -> None:
+    """A group address is accepted on one member only, and a copy leaves by one member; which one, is each switch's own."""
+    outcomes = []
+    first = 4000 + 10 * BALANCING.index(policy)
+    for seed in range(first, first + 6):
+        module = cases.module(seed, bond=policy)
+        frames = cases.frames_that_stay(seed, module, 60)
+        members = module.teams[0].active
+        peer.configure(module)
+        peers = [as_one_port(egress, members) for egress in peer.forward_in_order(frames)]
+        ours = implementation.forward(module, frames)
+        for outcome in ours:
+            assert sum(len(outcome.egress.get(member, ())) for member in members) <= 1
+        merged = [Outcome(as_one_port(outcome.egress, members), outcome.reason) for outcome in ours]
+        assert_agreement(f"seed {seed}, policy {policy}", module, frames, peers, merged)
+        outcomes += ours
+    assert_variety(outcomes, (Reason.VLAN_NOT_ALLOWED, Reason.SAME_PORT, Reason.NOT_DESIGNATED))
+
+
+@pytest.mark.parametrize("spoiled", ["a bit of the payload", "DEI of the only copy", "a port", "a copy"])
+def test_a_difference_is_told(peer: OpenVSwitch, spoiled: str) -> None:
+    """By the comparison of the other tests: one bit is enough."""
+    vlan = Vlan("trunk", 0, frozenset({7}))
+    ports = tuple(Port(number, f"p{number}", "plain", vlan, cases.OVS.security, mtu=cases.MTU) for number in (0, 1))
+    module = Module("br", cases.OVS, ports, learning="full")
+    frames = [Offered(0, bytes.fromhex("ffffffffffff 020000000001 8100 9007 0800") + bytes(46))]
+    peer.configure(module)
+    peers = peer.forward_in_order(frames)
+    assert peers == [{1: [frames[0].data]}]
+    assert_agreement("as it is", module, frames, peers, [Outcome(peers[0], Reason.NONE)])
+    data = bytearray(frames[0].data)
+    data[14 if spoiled.startswith("DEI") else 30] ^= 0x10
+    ours: Egress = {"a port": {0: [frames[0].data]}, "a copy": {}}.get(spoiled, {1: [bytes(data)]})
+    with pytest.raises(pytest.fail.Exception, match="Open vSwitch and vsw disagree"):
+        assert_agreement(spoiled, module, frames, peers, [Outcome(ours, Reason.NONE)])
+
+
+def as_one_port(egress: Egress, members: Sequence[int]) -> Egress:
+    """The egress with all that left by members of a bond under the number of its first member."""
+    merged: Egress = {}
+    for port, sent in egress.items():
+        merged.setdefault(members[0] if port in members else port, []).extend(sent)
+    return merged
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("block", range(10))
+def test_fifty_thousand_frames(peer: OpenVSwitch, implementation: Implementation, block: int) -> None:
+    first = 10_000 + 100 * block
+    outcomes = [outcome for seed in range(first, first + 10) for outcome in compare_in_order(peer, implementation, seed, 100)]
+    outcomes += [o for seed in range(first + 20, first + 30) for o in compare_in_order(peer, implementation, seed, 100, "explicit")]
+    outcomes += [o for seed in range(first + 40, first + 55) for o in compare_in_any_order(peer, implementation, seed, 100)]
+    assert len(outcomes) == 5000
+    assert_variety(outcomes, (*PLAIN, Reason.NOT_DESIGNATED))
