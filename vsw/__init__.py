@@ -15,14 +15,26 @@ if TYPE_CHECKING:
     from vsw.config.module import Module as Module
     from vsw.datapath.batch import Batch as Batch
     from vsw.datapath.team_hash import team_hash as team_hash
+    from vsw.errors import CaptureError as CaptureError
+    from vsw.errors import ConfigError as ConfigError
+    from vsw.errors import UsageError as UsageError
+    from vsw.errors import VswError as VswError
+    from vsw.verdicts import Reason as Reason
+    from vsw.verdicts import Verdict as Verdict
 
 #: Where each public name is defined.  Its module is imported at first use, so that ``import vsw`` and ``vsw --help`` stay fast.
 _HOME = {
     "Batch": "vsw.datapath.batch",
     "Capture": "vsw.capture",
+    "CaptureError": "vsw.errors",
+    "ConfigError": "vsw.errors",
     "Host": "vsw.config.lab",
     "Lab": "vsw.config.lab",
     "Module": "vsw.config.module",
+    "Reason": "vsw.verdicts",
+    "UsageError": "vsw.errors",
+    "Verdict": "vsw.verdicts",
+    "VswError": "vsw.errors",
     "load": "vsw.config.load",
     "loads": "vsw.config.load",
     "open_capture": "vsw.capture",
