@@ -7,6 +7,7 @@ of a frame: Open vSwitch edits one buffer, so that a copy's DEI depends on the c
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -16,6 +17,7 @@ import vsw.switch
 from tests.differential.ovs import cases
 from tests.differential.ovs.driver import Egress, Offered, OpenVSwitch, missing, script
 from tests.differential.ovs.implementations import IMPLEMENTATIONS, Implementation, Outcome, explain
+from vsw.config.load import loads
 from vsw.config.module import Module, Policy, Port, Vlan
 from vsw.verdicts import Reason
 
@@ -121,6 +123,7 @@ PLAIN = (
     Reason.NO_MEMBER,
     Reason.PROTECTED,
 )
+ALL_BUT_0 = ",".join(map(str, range(1, 4096)))
 BALANCING: tuple[Policy, ...] = ("src-mac", "port-id", "ip-hash", "layer2")
 
 
@@ -157,6 +160,48 @@ def test_balancing_bond(peer: OpenVSwitch, implementation: Implementation, polic
         assert_agreement(f"seed {seed}, policy {policy}", module, frames, peers, merged)
         outcomes += ours
     assert_variety(outcomes, (Reason.VLAN_NOT_ALLOWED, Reason.SAME_PORT, Reason.NOT_DESIGNATED))
+
+
+# What a user writes in a topology, and in Open vSwitch's own configuration: what follows from it is each one's own affair.
+WORDS = (
+    ("", ""),
+    ('vlan = { mode = "access", vid = 0 }', "vlan_mode=access tag=0"),
+    ('vlan = { mode = "access", vid = 0 }', "vlan_mode=access"),
+    ('vlan = { mode = "access", vid = 10 }', "tag=10 trunks=20"),
+    ('vlan = { mode = "trunk" }', "vlan_mode=trunk"),
+    ('vlan = { mode = "trunk", vids = 0 }', "trunks=0"),
+    ('vlan = { mode = "trunk", vids = "0,10" }', "vlan_mode=trunk trunks=0,10"),
+    ('vlan = { mode = "trunk", vids = "1-4095" }, priority_tags = "always"', "trunks=1-4095 other_config:priority-tags=always"),
+    ('vlan = { mode = "native-tagged", vid = 10 }', "vlan_mode=native-tagged tag=10"),
+    ('vlan = { mode = "native-tagged", vid = 10, vids = "0,20" }', "vlan_mode=native-tagged tag=10 trunks=0,20"),
+    ('vlan = { mode = "native-tagged", vid = 0, vids = 20 }', "vlan_mode=native-tagged trunks=20"),
+    ('vlan = { mode = "native-untagged", vid = 20, vids = [10, 4095] }', "vlan_mode=native-untagged tag=20 trunks=10,4095"),
+    ('vlan = { mode = "native-untagged", vid = 0 }, protected = true', "vlan_mode=native-untagged tag=0 protected=true"),
+    ('vlan = { mode = "dot1q-tunnel", vid = 10 }', "vlan_mode=dot1q-tunnel tag=10"),
+    ('vlan = { mode = "dot1q-tunnel", vid = 0, cvids = 10 }', "vlan_mode=dot1q-tunnel cvlans=10"),
+    (
+        'vlan = { mode = "dot1q-tunnel", vid = 20, cvids = "0,10", ethertype = 0x8100 }, priority_tags = "if-nonzero"',
+        "vlan_mode=dot1q-tunnel tag=20 cvlans=0,10 other_config:qinq-ethtype=802.1q other_config:priority-tags=if-nonzero",
+    ),
+)
+
+
+def test_words_of_the_configuration(peer: OpenVSwitch, implementation: Implementation) -> None:
+    """A topology file and ``ovs-vsctl`` with the same words in it."""
+    outcomes = []
+    for seed in range(5000, 5030):
+        chosen = random.Random(seed).sample(WORDS, 5)
+        lines = [f"p{number} = {{ {ours} }}" for number, (ours, _) in enumerate(chosen)]
+        static = '[{ mac = "02:00:00:00:00:a1", vlan = 10, port = "p0" }, { mac = "02:00:00:00:00:a2", vlan = 0, port = "p1" }]'
+        switch = f'[hosts.h.switches.br]\ndialect = "ovs"\nmtu = 9000\nvlan_limit = {1 + seed % 2}\nstatic = {static}\n'
+        text = switch + "[hosts.h.switches.br.ports]\n" + "\n".join(lines)
+        module = loads(text).module()
+        frames = cases.frames_in_order(seed, module, 50)
+        peer.configure(module, {number: theirs.replace("1-4095", ALL_BUT_0).split() for number, (_, theirs) in enumerate(chosen)})
+        ours = implementation.forward(module, frames)
+        assert_agreement(f"seed {seed}\n{text}\nports: {[theirs for _, theirs in chosen]}", module, frames, peer.forward_in_order(frames), ours)
+        outcomes += ours
+    assert_variety(outcomes, PLAIN[:-1])
 
 
 @pytest.mark.parametrize("spoiled", ["a bit of the payload", "DEI of the only copy", "a port", "a copy"])
