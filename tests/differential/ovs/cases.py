@@ -43,8 +43,8 @@ RESERVED = (
 NEAR_RESERVED = (0x0180C2000010, 0x0180C2000020, 0x0180C2000021, 0x01000CCCCCC8, 0x01000CCCCCCB, 0x01000CCCCCCE, 0x01000CCDCDCC, 0x00E02B000001)
 
 
-def module(seed: int, *, bond: Policy | None = None) -> Module:
-    """A random module; with ``bond`` (a policy) its last two or three ports are a team."""
+def module(seed: int, *, bond: Policy | None = None, members: int | None = None) -> Module:
+    """A random module; with ``bond`` (a policy) its last ports are a team of two or three, or of ``members``."""
     chance = random.Random(f"module {seed}")
     pool = sorted(chance.sample(VIDS, chance.randint(2, 4)))
     count = chance.randint(3, 7)
@@ -52,7 +52,7 @@ def module(seed: int, *, bond: Policy | None = None) -> Module:
     teams: tuple[Team, ...] = ()
     if bond is not None:
         shared = random_port(chance, 0, pool)
-        members = tuple(range(count, count + chance.randint(2, 3)))
+        numbers = range(count, count + (members or chance.randint(2, 3)))
         ports += [
             Port(
                 number,
@@ -65,9 +65,9 @@ def module(seed: int, *, bond: Policy | None = None) -> Module:
                 protected=shared.protected,
                 team=0,
             )
-            for number in members
+            for number in numbers
         ]
-        order = tuple(chance.sample(members, len(members)))
+        order = tuple(chance.sample(numbers, len(numbers)))
         teams = (Team("bond0", bond, order),)
     static = {}
     for mac in (*SERVERS[:3], HOSTS[0]):

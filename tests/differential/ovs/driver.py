@@ -105,7 +105,7 @@ def commands(module: Module, *, directory: Path | None = None, serial: str = "")
                 raise DriverError(f"team {team.name!r}: the members' settings differ; a bond has one set of them")
             mode = "active-backup" if team.policy == "explicit" else "balance-slb"
             names = [port_name(member, serial) for member in members]
-            primary = [f"other_config:bond-primary={names[0]}"] if mode == "active-backup" else []
+            primary = [f"other_config:bond-primary={names[0]}"] if mode == "active-backup" and team.failback else []
             lines.append(["add-bond", BRIDGE, team.name + serial, *names, f"bond_mode={mode}", *primary, *port_settings(port)])
         lines.append(["set", "Interface", *interface])
     # A bond is added at its first member; interfaces can be set only after that.
@@ -391,7 +391,7 @@ class OpenVSwitch:
             members = [self.names[number] for number in (*team.active, *team.standby)]
             deadline = time.monotonic() + DEADLINE
             while True:
-                shown = self.control.request_in_next_turn("bond/show", bond)
+                shown = self._show(bond)
                 enabled = set(re.findall(r"^(?:member|slave) (\S+): enabled", shown, re.MULTILINE))
                 if enabled == set(members):
                     break
@@ -402,6 +402,21 @@ class OpenVSwitch:
             self.control.request_in_next_turn("version")
         # What a bond announces when it comes up is no copy of a frame of ours.
         self.collect()
+
+    def set_member(self, number: int, up: bool) -> None:
+        """A member of a bond goes up or down; returns when the bond has taken note."""
+        self.control.request("netdev-dummy/set-admin-state", self.names[number], "up" if up else "down")
+        state = "enabled" if up else "disabled"
+        deadline = time.monotonic() + DEADLINE
+        while not any(re.search(rf"^member {re.escape(self.names[number])}: {state}", self._show(bond), re.MULTILINE) for bond in self.bonds):
+            if time.monotonic() > deadline:
+                raise DriverError(f"{self.names[number]} does not become {state}")
+            self.control.request("time/warp", "100")
+        self.control.request_in_next_turn("version")
+        self.collect()  # what the bond announces
+
+    def _show(self, bond: str) -> str:
+        return self.control.request_in_next_turn("bond/show", bond)
 
     def flush(self) -> None:
         """Forget the addresses that were learned; static entries stay."""

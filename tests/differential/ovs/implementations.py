@@ -6,8 +6,9 @@ frames.  ``explain`` tells why, for a failure's message.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -26,18 +27,32 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class PortEvent:
+    """A port goes up or down before the frame of that index."""
+
+    before: int
+    port: int
+    up: bool
+
+
+class Forward(Protocol):
+    def __call__(self, module: Module, frames: Sequence[Offered], events: Sequence[PortEvent] = ()) -> list[Outcome]: ...
+
+
+@dataclass(frozen=True)
 class Implementation:
     name: str
-    forward: Callable[[Module, Sequence[Offered]], list[Outcome]]
+    forward: Forward
 
     def __repr__(self) -> str:
         return self.name
 
 
-def reference(module: Module, frames: Sequence[Offered]) -> list[Outcome]:
+def reference(module: Module, frames: Sequence[Offered], events: Sequence[PortEvent] = ()) -> list[Outcome]:
     switch = ReferenceSwitch(module, narrate=False)
     outcomes = []
     for time, frame in enumerate(frames):
+        _apply(switch, events, time)
         decision = switch.forward(frame.data, len(frame.data), time, frame.port)
         egress: Egress = {}
         for copy in decision.copies:
@@ -46,18 +61,25 @@ def reference(module: Module, frames: Sequence[Offered]) -> list[Outcome]:
     return outcomes
 
 
-def explain(module: Module, frames: Sequence[Offered]) -> str:
+def explain(module: Module, frames: Sequence[Offered], events: Sequence[PortEvent] = ()) -> str:
     """The rules that the reference applied to the last of the frames."""
     switch = ReferenceSwitch(module)
     for time, frame in enumerate(frames):
+        _apply(switch, events, time)
         decision = switch.forward(frame.data, len(frame.data), time, frame.port)
     return "\n".join(f"  {step.rule}: {step.text}" for step in decision.steps)
 
 
-def datapath(module: Module, frames: Sequence[Offered]) -> list[Outcome]:
+def _apply(switch: ReferenceSwitch, events: Sequence[PortEvent], index: int) -> None:
+    for event in events:
+        if event.before == index:
+            switch.set_port(event.port, event.up)
+
+
+def datapath(module: Module, frames: Sequence[Offered], events: Sequence[PortEvent] = ()) -> list[Outcome]:
     # Imported here, so that the reference can be compared where the datapath is not built.
     from vsw.datapath.batch import Batch
-    from vsw.switch import Switch
+    from vsw.switch import Event, Switch
 
     lengths = np.array([len(frame.data) for frame in frames], dtype=np.uint32)
     offsets = np.concatenate(([0], np.cumsum(lengths[:-1], dtype=np.uint64))).astype(np.uint64)
@@ -68,7 +90,7 @@ def datapath(module: Module, frames: Sequence[Offered]) -> list[Outcome]:
         time=np.arange(len(frames), dtype=np.int64),
         port_in=np.array([frame.port for frame in frames], dtype=np.uint16),
     )
-    result = Switch(module).forward(batch, copies=True)
+    result = Switch(module).forward(batch, events=[Event(event.before, event.port, event.up) for event in events], copies=True)
     egress: list[Egress] = [{} for _ in frames]
     for place, copy in enumerate(result.copies):
         egress[int(copy["frame"])].setdefault(int(copy["port"]), []).append(bytes(result.copy_bytes(place)))

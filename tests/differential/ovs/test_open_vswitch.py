@@ -10,13 +10,14 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
 import vsw.switch
 from tests.differential.ovs import cases
 from tests.differential.ovs.driver import Egress, Offered, OpenVSwitch, missing, script
-from tests.differential.ovs.implementations import IMPLEMENTATIONS, Implementation, Outcome, explain
+from tests.differential.ovs.implementations import IMPLEMENTATIONS, Implementation, Outcome, PortEvent, explain
 from vsw.config.load import loads
 from vsw.config.module import Module, Policy, Port, Vlan
 from vsw.verdicts import Reason
@@ -55,7 +56,14 @@ def listing(egress: Egress, module: Module) -> str:
     return "\n".join(lines) or "  nothing"
 
 
-def assert_agreement(label: str, module: Module, frames: Sequence[Offered], peers: Sequence[Egress], ours: Sequence[Outcome]) -> None:
+def assert_agreement(
+    label: str,
+    module: Module,
+    frames: Sequence[Offered],
+    peers: Sequence[Egress],
+    ours: Sequence[Outcome],
+    events: Sequence[PortEvent] = (),
+) -> None:
     for place, (frame, theirs, outcome) in enumerate(zip(frames, peers, ours, strict=True)):
         if agree(theirs, outcome.egress):
             continue
@@ -75,8 +83,9 @@ def assert_agreement(label: str, module: Module, frames: Sequence[Offered], peer
             listing(theirs, module),
             f"vsw sends (reason {outcome.reason.name}):",
             listing(outcome.egress, module),
+            f"events: {events or 'none'}",
             "as the reference explains it:",
-            explain(module, frames[: place + 1]),
+            explain(module, frames[: place + 1], events),
         ]
         pytest.fail("\n".join(message), pytrace=False)
 
@@ -140,6 +149,34 @@ def test_static_entries(peer: OpenVSwitch, implementation: Implementation) -> No
 def test_active_backup(peer: OpenVSwitch, implementation: Implementation) -> None:
     outcomes = [outcome for seed in range(3000, 3012) for outcome in compare_in_order(peer, implementation, seed, 50, "explicit")]
     assert_variety(outcomes, (*PLAIN, Reason.NOT_DESIGNATED))
+
+
+@pytest.mark.parametrize("failback", [True, False])
+def test_failover(peer: OpenVSwitch, implementation: Implementation, failback: bool) -> None:
+    """The active member goes down and comes up again, then the other one; addresses learned on the bond stay with it."""
+    outcomes = []
+    for seed in range(6000, 6008):
+        module = cases.module(seed, bond="explicit", members=2)
+        module = replace(module, teams=(replace(module.teams[0], failback=failback),))
+        first, second = module.teams[0].active
+        events = [PortEvent(20 * (place + 1), port, up) for place, (port, up) in enumerate([(first, False), (first, True), (second, False)])]
+        down: set[int] = set()
+        frames: list[Offered] = []
+        peers: list[Egress] = []
+        peer.configure(module)
+        for stage in range(4):
+            if stage:
+                event = events[stage - 1]
+                peer.set_member(event.port, event.up)
+                down = down - {event.port} if event.up else down | {event.port}
+            there = replace(module, ports=tuple(port for port in module.ports if port.number not in down))
+            offered = cases.frames_in_order(10 * seed + stage, there, 20)
+            frames += offered
+            peers += peer.forward_in_order(offered)
+        ours = implementation.forward(module, frames, events)
+        assert_agreement(f"seed {seed}, failback {failback}", module, frames, peers, ours, events)
+        outcomes += ours
+    assert_variety(outcomes, (Reason.VLAN_NOT_ALLOWED, Reason.SAME_PORT, Reason.NOT_DESIGNATED))
 
 
 @pytest.mark.parametrize("policy", BALANCING)
