@@ -257,6 +257,7 @@ class ReferenceSwitch:
         if any(low <= destination <= high for low, high in ranges):
             self._say("7 reserved", lambda: f"{mac_text(destination)} is never forwarded")
             return Reason.RESERVED_ADDRESS
+        self._say("7 reserved", lambda: f"{mac_text(destination)} is not a reserved destination")
         return Reason.NONE
 
     def _source_is_not_forged(self, frame: Passage) -> Reason:
