@@ -48,8 +48,8 @@ def test_frame_check_sequence_is_taken_off(write, bits, cut, order):
     ("content", "offset", "says"),
     [
         (b"", 0, "empty"),
-        (b"\xd4", 0, "4 bytes of magic, 1 are there"),
-        (b"hello, world", 0, "magic 68 65 6c 6c"),
+        (b"\xd4", 0, "begins with 4 bytes of magic .*, 1 are there"),
+        (b"hello, world", 0, "begins with 68 65 6c 6c, expected pcap, pcapng, gzip or zstd"),
         (pcap([])[:23], 0, "needs 24 bytes, 23 are there"),
         (pcap([], magic=0xA1B2CD34), 0, "modified"),
         (pcap([], ">", magic=0xA1B2CD34), 0, "modified"),
@@ -80,8 +80,8 @@ def with_captured(whole, record, captured):
 
 DAMAGE = {
     "cut header": (lambda whole: whole[: 24 + 3 * 76 + 5], 3, "a record's header needs 16 bytes, 5 are left"),
-    "cut record": (lambda whole: whole[: 24 + 3 * 76 + 20], 3, "a record needs 76 bytes, 20 are left"),
-    "too long": (lambda whole: with_captured(whole, 2, 262145), 2, "262145 captured bytes, at most 262144"),
+    "cut record": (lambda whole: whole[: 24 + 3 * 76 + 20], 3, "the record needs 76 bytes, 20 are left"),
+    "too long": (lambda whole: with_captured(whole, 2, 262145), 2, "262145 captured bytes, expected at most 262144"),
     "longer than the file": (lambda whole: with_captured(whole, 1, 2000), 1, "needs 2016 bytes"),
 }
 
@@ -201,6 +201,19 @@ def test_a_wrong_guess_shows_in_the_join(write):
     again = capture.reader_bytes(reader.stopped_at, capture.size)
     again.frames()
     assert again.stopped_at == capture.size
+
+
+def test_times(write):
+    frames = numbered(9000)
+    frames[20], frames[5000] = frames[5000], frames[20]
+    capture = open_capture(write(pcap(frames)))
+    times = [time for time, _, _ in frames]
+    assert capture.times().tolist() == times
+    assert capture[4000:4500].times().tolist() == times[4000:4500]
+    for part, offset in ((capture, 0), (capture[10:8000], 10), (capture[21:], 21), (capture[4500:4501], 4500)):
+        inside = times[offset : offset + len(part)]
+        for time in (0, times[0], times[20], times[20] - 1, times[19] + 1, times[4095], times[4096], times[6000], times[-1], times[-1] + 1):
+            assert part.find_time(time) == next((i for i, t in enumerate(inside) if t >= time), len(inside))
 
 
 def test_closed(write):

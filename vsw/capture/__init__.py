@@ -1,6 +1,6 @@
 """Capture files: reading, writing, merging."""
 
 from vsw.capture.capture import Capture, CaptureReader, open_capture
-from vsw.capture.frame import ByteRange, Frame
+from vsw.capture.frame import ByteRange, Frame, Interface
 
-__all__ = ["ByteRange", "Capture", "CaptureReader", "Frame", "open_capture"]
+__all__ = ["ByteRange", "Capture", "CaptureReader", "Frame", "Interface", "open_capture"]

@@ -1,19 +1,35 @@
 """Capture files as frame sources: mapped, indexed while passes go by, sliced without copies."""
 
-import errno
 import os
 import stat
+from array import array
+from threading import Lock
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from cpython.exc cimport PyErr_CheckSignals
+from libc.errno cimport EINTR, errno
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_FIXED, MAP_PRIVATE, MAP_SHARED, PROT_READ, mmap, munmap
-from posix.unistd cimport close, dup
+from posix.unistd cimport close
 
-from vsw.capture.walk cimport *
+from vsw.capture.walk cimport (
+    VSW_BLOCK_LENGTH, VSW_BLOCK_SECTION, VSW_BLOCK_TRAILER, VSW_CHECKPOINT, VSW_INTERFACE_OPTIONS, VSW_LINKTYPE_ETHERNET, VSW_NO_END,
+    VSW_OPTION_COMMENT, VSW_OPTION_DESCRIPTION, VSW_OPTION_NAME, VSW_PCAP_FCS_PRESENT, VSW_PCAP_FCS_SHIFT, VSW_PCAP_HEADER,
+    VSW_PCAP_LINKTYPE, VSW_PCAP_LINKTYPE_BITS, VSW_PCAP_MAJOR, VSW_PCAP_MICRO, VSW_PCAP_MINOR, VSW_PCAP_MODIFIED, VSW_PCAP_NANO,
+    VSW_PCAP_SNAPLEN, VSW_PCAP_VERSION, VSW_SECTION_MAGIC, VSW_SECTION_OPTIONS, VSW_SECTION_ORDER, VSW_WALK_BLOCK_LENGTH, VSW_WALK_BLOCK_LONG,
+    VSW_WALK_BLOCK_TRAILER, VSW_WALK_BODY, VSW_WALK_CAPTURED, VSW_WALK_CUT_HEADER, VSW_WALK_CUT_RECORD, VSW_WALK_INPUT, VSW_WALK_INTERFACE,
+    VSW_WALK_INTERFACES, VSW_WALK_INTERRUPTED, VSW_WALK_LINKTYPE, VSW_WALK_MEMORY, VSW_WALK_OK, VSW_WALK_OPTION, VSW_WALK_SECTION_ORDER,
+    VSW_WALK_SECTION_VERSION, VSW_WALK_SHRUNK, VSW_WALK_TAIL, VSW_WINDOW_SHIFT, vsw_checkpoint, vsw_index, vsw_index_find,
+    vsw_index_find_offset, vsw_index_free, vsw_index_known, vsw_index_lock, vsw_index_start, vsw_index_unlock, vsw_interface, vsw_load16,
+    vsw_load32, vsw_pcap_plausible, vsw_pcap_scan_fcs, vsw_pcap_scan_micro, vsw_pcap_scan_nano, vsw_pcap_scan_swapped_micro,
+    vsw_pcap_scan_swapped_nano, vsw_pcapng_option, vsw_pcapng_scan, vsw_stream_read, vsw_stream_refill, vsw_stream_start, vsw_stream_window,
+    vsw_walk, vsw_walk_next, vsw_walk_offset, vsw_walk_skip,
+)
 from vsw.datapath.source cimport VSW_BURST, FrameReader, FrameSource, vsw_burst
 
-from vsw.capture.frame import ByteRange, Frame
+from vsw.capture import spool as spooling
+from vsw.capture.frame import ByteRange, Frame, Interface
 from vsw.errors import CaptureError, UsageError
 
 cdef uint64_t PAGE = os.sysconf("SC_PAGESIZE")
@@ -22,113 +38,178 @@ cdef uint64_t GUESS_REACH = 4 << 20           # bytes that are searched for one
 
 # The common ones of https://www.tcpdump.org/linktypes.html, for messages.
 LINKTYPES = {
-    0: "BSD loopback", 6: "Token Ring", 9: "PPP", 50: "PPP in HDLC framing", 101: "raw IP", 104: "Cisco HDLC", 105: "802.11",
+    0: "BSD loopback", 1: "Ethernet", 6: "Token Ring", 9: "PPP", 50: "PPP in HDLC framing", 101: "raw IP", 104: "Cisco HDLC", 105: "802.11",
     108: "OpenBSD loopback", 113: "Linux cooked", 127: "802.11 with radiotap", 228: "raw IPv4", 229: "raw IPv6", 276: "Linux cooked v2",
 }
+MAGICS = "pcap, pcapng, gzip or zstd"
 
 
 def linktype_name(number):
-    """``1`` -> ``"1 (Ethernet)"``: a link type with its name where it has a common one."""
-    name = "Ethernet" if number == 1 else LINKTYPES.get(number)
-    return f"{number} ({name})" if name else str(number)
+    """``1`` -> ``"1 (Ethernet)"``: a link type with its name where it is a common one."""
+    return f"{number} ({LINKTYPES[number]})" if number in LINKTYPES else str(number)
 
 
-cdef str _message(vsw_walk_error error, uint64_t found, uint64_t wanted):
-    if error == VSW_WALK_CUT_HEADER:
-        return f"a record's header needs {wanted} bytes, {found} are left"
-    if error == VSW_WALK_CUT_RECORD:
-        return f"a record needs {wanted} bytes, {found} are left"
-    if error == VSW_WALK_CAPTURED:
-        return f"a record announces {found} captured bytes, at most {wanted} are expected"
-    if error == VSW_WALK_SHRUNK:
-        return f"the file had {wanted} bytes when it was opened and has {found} now"
-    if error == VSW_WALK_INPUT:
-        return f"reading failed: {os.strerror(found)}"
-    return "out of memory"
+cdef int _interrupted(void *owner) noexcept with gil:
+    # Called while a pipe is read and a signal came: its handler (KeyboardInterrupt, for one) runs here; what it raises ends the pass.
+    if owner is NULL:
+        return 1                              # no pass yet: whoever reads looks for itself
+    try:
+        PyErr_CheckSignals()
+    except BaseException as raised:
+        (<CaptureReader>owner).exception = raised
+        return 1
+    return 0
 
 
-cdef class _File:
-    # The bytes of one capture and what is known about them.  Captures (slices of each other) and readers share it; the mapping goes with the last.
-    cdef vsw_mapping mapping
-    cdef vsw_index index
-    cdef uint8_t *region
-    cdef uint64_t region_size
-    cdef uint32_t (*scan)(vsw_walk *self, vsw_burst *burst, uint32_t limit) noexcept nogil
-    cdef readonly str name
-    cdef readonly str format
-    cdef readonly bint strict
-    cdef readonly bint swapped
-    cdef readonly uint32_t scale
-    cdef readonly uint32_t snaplen
-    cdef readonly uint32_t fcs
-    cdef readonly object tail                 # what ended the stream before the capture did: a message, or None
-    cdef bint pcapng
+cdef class CaptureFile:
 
     def __cinit__(self):
         self.mapping.fd = -1
+        self.stream.fd = -1
 
     def __dealloc__(self):
         vsw_index_free(&self.index)
         free(self.mapping.windows)
+        free(self.stream.memory)
+        free(self.kept)
         if self.region is not NULL:
             munmap(self.region, self.region_size)
         if self.mapping.fd >= 0:
             close(self.mapping.fd)
+        if self.stream.fd >= 0:
+            close(self.stream.fd)
 
-    def __init__(self, int descriptor, str name, bint strict, object tail=None):
+    def __init__(self, int descriptor, str name, bint strict):
+        """Takes ownership of the descriptor."""
         self.name = name
         self.strict = strict
-        self.tail = tail
-        self.mapping.fd = dup(descriptor)
-        if self.mapping.fd < 0:
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), name)
-        size = os.fstat(self.mapping.fd).st_size
-        if size == 0:
-            raise self.error(0, tail or "the file is empty, expected the header of a pcap or pcapng file")
-        self.map(size)
+        self.spooling = Lock()
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            self.mapping.fd = descriptor
+            head = os.pread(descriptor, 4, 0)
+            if status.st_size == 0:
+                raise self.error(0, f"the file is empty, expected {MAGICS}", 0)
+            kind = spooling.compression(head)
+            if kind is None:
+                self.map(descriptor, True)
+            else:
+                self.expand(spooling.file_pieces(descriptor), kind)
+        else:
+            if vsw_stream_start(&self.stream, descriptor):
+                raise MemoryError
+            self.fill(VSW_PCAP_HEADER)
+            head = (<const char *>vsw_stream_window(&self.stream))[:min(self.stream.filled, <size_t>4)]
+            if not head:
+                raise self.error(0, f"the stream is empty, expected {MAGICS}", 0)
+            kind = spooling.compression(head)
+            if kind is not None:
+                self.expand(self.rest(), kind)
         self.sniff()
+        if self.region is not NULL:
+            self.probe()
 
-    cdef map(self, uint64_t size):
+    def fill(self, uint64_t least):
+        # Reads a pipe until the window holds that many bytes, or the pipe is at its end.
+        cdef Py_ssize_t got = 1
+        self.stream.interrupted = _interrupted
+        while self.stream.filled < least and got > 0:
+            with nogil:
+                got = vsw_stream_read(&self.stream)
+            if got < 0 and errno == EINTR:
+                PyErr_CheckSignals()
+                got = 1
+            elif got < 0:
+                raise self.error(self.stream.filled, f"reading failed: {os.strerror(errno)}", 0)
+
+    def rest(self):
+        # All of a pipe, as pieces of bytes.
+        before = (<const char *>vsw_stream_window(&self.stream))[:self.stream.filled]
+        return spooling.pieces(self.stream.fd, before)
+
+    def expand(self, source, kind):
+        with spooling.temporary() as target:
+            if kind is None:
+                for piece in source:
+                    target.write(piece)
+            else:
+                self.tail = spooling.expand(source, kind, target)
+            target.flush()
+            if os.fstat(target.fileno()).st_size == 0:
+                raise self.error(0, self.tail or f"the {kind} stream is empty, expected a pcap or pcapng file in it", 0)
+            self.map(target.fileno(), False)
+
+    cdef spool(self):
+        # A pipe that is asked for more than one pass from its start becomes a temporary file.
+        if self.region is not NULL:
+            return
+        with self.spooling:
+            if self.region is not NULL:
+                return
+            if self.taken:
+                raise UsageError(f"{self.name}: a pipe can be read once, and a pass over it has begun")
+            self.taken = True
+            self.expand(self.rest(), None)
+
+    cdef map(self, int descriptor, bint may_shrink):
         # A page of zeros on both sides of the file makes every burst roomy.
+        cdef uint64_t size = os.fstat(descriptor).st_size
         cdef uint64_t pages = (size + PAGE - 1) // PAGE * PAGE
         cdef void *region = mmap(NULL, pages + 2 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
         if region == MAP_FAILED:
             raise MemoryError(f"{self.name}: can't map {size} bytes")
         self.region = <uint8_t *>region
         self.region_size = pages + 2 * PAGE
-        if mmap(self.region + PAGE, size, PROT_READ, MAP_SHARED | MAP_FIXED, self.mapping.fd, 0) == MAP_FAILED:
-            raise self.error(0, "the file can't be mapped into memory")
-        self.mapping.base = self.region + PAGE
-        self.mapping.size = size
+        if mmap(self.region + PAGE, size, PROT_READ, MAP_SHARED | MAP_FIXED, descriptor, 0) == MAP_FAILED:
+            raise self.error(0, "the file can't be mapped into memory", 0)
         self.mapping.windows = <uint8_t *>calloc((size >> VSW_WINDOW_SHIFT) + 1, 1)
         if self.mapping.windows is NULL:
             raise MemoryError
+        self.mapping.base = self.region + PAGE
+        self.mapping.size = size
+        if not may_shrink and self.mapping.fd >= 0:
+            close(self.mapping.fd)
+            self.mapping.fd = -1
 
     cdef sniff(self):
         cdef const uint8_t *base = self.mapping.base
         cdef uint64_t size = self.mapping.size
-        if size < 4:
-            raise self.error(0, f"a capture begins with 4 bytes of magic, {size} are there")
-        cdef uint32_t magic = vsw_load32(base, 0), swapped = vsw_load32(base, 1)
-        if magic in (VSW_PCAP_MICRO, VSW_PCAP_NANO) or swapped in (VSW_PCAP_MICRO, VSW_PCAP_NANO):
-            self.pcap(magic not in (VSW_PCAP_MICRO, VSW_PCAP_NANO))
-        elif magic == VSW_PCAP_MODIFIED or swapped == VSW_PCAP_MODIFIED:
-            raise self.error(0, f"magic {VSW_PCAP_MODIFIED:#010x}: the modified pcap format is not read; convert it (editcap -F pcap)")
-        else:
-            raise self.error(0, f"magic {(<const char *>base)[:4].hex(' ')} is none of pcap, pcapng, gzip, zstd")
-
-    cdef pcap(self, bint swapped):
-        cdef const uint8_t *base = self.mapping.base
         cdef vsw_checkpoint first
-        if self.mapping.size < VSW_PCAP_HEADER:
-            raise self.error(0, f"a pcap file's header needs {VSW_PCAP_HEADER} bytes, {self.mapping.size} are there")
+        if self.region is NULL:
+            base = vsw_stream_window(&self.stream)
+            size = self.stream.filled
+        if size < 4:
+            raise self.error(0, f"a capture begins with 4 bytes of magic ({MAGICS}), {size} are there", 0)
+        cdef uint32_t magic = vsw_load32(base, 0), swapped = vsw_load32(base, 1)
+        memset(&first, 0, sizeof(first))
+        if magic == VSW_BLOCK_SECTION:
+            if size < VSW_SECTION_ORDER + 4:
+                raise self.error(0, f"a pcapng section's header needs 28 bytes, {size} are there", 0)
+            self.format = "pcapng"
+            self.pcapng = True
+            self.swapped = vsw_load32(base + VSW_SECTION_ORDER, 1) == VSW_SECTION_MAGIC
+            self.scan = vsw_pcapng_scan
+        elif magic in (VSW_PCAP_MICRO, VSW_PCAP_NANO) or swapped in (VSW_PCAP_MICRO, VSW_PCAP_NANO):
+            self.pcap(base, size, magic not in (VSW_PCAP_MICRO, VSW_PCAP_NANO))
+            first.offset = VSW_PCAP_HEADER
+        elif VSW_PCAP_MODIFIED in (magic, swapped):
+            raise self.error(0, f"magic {VSW_PCAP_MODIFIED:#010x}: the modified pcap format is not read; convert it (editcap -F pcap)", 0)
+        else:
+            raise self.error(0, f"the file begins with {(<const char *>base)[:4].hex(' ')}, expected {MAGICS}", 0)
+        first.swapped = self.swapped
+        if vsw_index_start(&self.index, &first):
+            raise MemoryError
+
+    cdef pcap(self, const uint8_t *base, uint64_t size, bint swapped):
+        if size < VSW_PCAP_HEADER:
+            raise self.error(0, f"a pcap file's header needs {VSW_PCAP_HEADER} bytes, {size} are there", 0)
         cdef uint32_t major = vsw_load16(base + VSW_PCAP_VERSION, swapped), minor = vsw_load16(base + VSW_PCAP_VERSION + 2, swapped)
         cdef bint nano = vsw_load32(base, swapped) == VSW_PCAP_NANO
         cdef uint32_t link = vsw_load32(base + VSW_PCAP_LINKTYPE, swapped)
-        if major != VSW_PCAP_MAJOR or minor != 4:
-            raise self.error(VSW_PCAP_VERSION, f"version {major}.{minor} is not supported, expected 2.4")
+        if major != VSW_PCAP_MAJOR or minor != VSW_PCAP_MINOR:
+            raise self.error(VSW_PCAP_VERSION, f"version {major}.{minor} is not supported, expected {VSW_PCAP_MAJOR}.{VSW_PCAP_MINOR}", 0)
         if link & VSW_PCAP_LINKTYPE_BITS != VSW_LINKTYPE_ETHERNET:
-            raise self.error(VSW_PCAP_LINKTYPE, f"link type {linktype_name(link & VSW_PCAP_LINKTYPE_BITS)}, expected 1 (Ethernet)")
+            raise self.error(VSW_PCAP_LINKTYPE, f"link type {linktype_name(link & VSW_PCAP_LINKTYPE_BITS)}, expected 1 (Ethernet)", 0)
         self.format = "pcap"
         self.swapped = swapped
         self.scale = 1 if nano else 1000
@@ -140,21 +221,70 @@ cdef class _File:
             self.scan = vsw_pcap_scan_swapped_nano if nano else vsw_pcap_scan_swapped_micro
         else:
             self.scan = vsw_pcap_scan_nano if nano else vsw_pcap_scan_micro
-        memset(&first, 0, sizeof(first))
-        first.offset = VSW_PCAP_HEADER
-        first.swapped = swapped
-        if vsw_index_start(&self.index, &first):
-            raise MemoryError
 
-    cdef error(self, uint64_t offset, str message, uint64_t frames=0):
+    def probe(self):
+        # A pcapng file is refused when it is opened if no frame can come of it: no section header, or an interface that is not Ethernet.
+        cdef vsw_burst burst
+        cdef CaptureReader reader
+        if not self.pcapng:
+            return
+        reader = self.at_frame(0, 1)
+        with nogil:
+            vsw_walk_next(&reader.walk.source, &burst, 1)
+        if reader.walk.error != VSW_WALK_OK and (reader.walk.error_at < 28 or reader.walk.error == VSW_WALK_LINKTYPE):
+            raise reader.problem
+
+    cdef message(self, int error, uint64_t found, uint64_t wanted):
+        if error == VSW_WALK_CUT_HEADER:
+            return f"a {'block' if self.pcapng else 'record'}'s header needs {wanted} bytes, {found} are left"
+        if error == VSW_WALK_CUT_RECORD:
+            return f"the {'block' if self.pcapng else 'record'} needs {wanted} bytes, {found} are left"
+        if error == VSW_WALK_CAPTURED:
+            return f"the record announces {found} captured bytes, expected at most {wanted}"
+        if error == VSW_WALK_SHRUNK:
+            return f"the file had {wanted} bytes when it was opened and has {found} now"
+        if error == VSW_WALK_INPUT:
+            return f"reading failed: {os.strerror(found)}"
+        if error == VSW_WALK_INTERRUPTED:
+            return "reading was interrupted"
+        if error == VSW_WALK_TAIL:
+            return self.tail
+        if error == VSW_WALK_BLOCK_LENGTH:
+            return f"the block announces a length of {found} bytes, expected a multiple of 4 and at least {wanted}"
+        if error == VSW_WALK_BLOCK_LONG:
+            return f"the block announces a length of {found} bytes, expected at most {wanted}"
+        if error == VSW_WALK_BLOCK_TRAILER:
+            return f"the block's length is {wanted} before and {found} after it, expected the same number"
+        if error == VSW_WALK_BODY:
+            return f"the block announces {wanted} captured bytes and has room for {found}"
+        if error == VSW_WALK_SECTION_ORDER:
+            return f"the section's byte-order magic is {found:#010x}, expected {wanted:#010x} in one of the byte orders"
+        if error == VSW_WALK_SECTION_VERSION:
+            return f"the section's version is {found >> 16}.{found & 0xFFFF}, expected 1.0"
+        if error == VSW_WALK_INTERFACE:
+            return f"the frame came in by interface {found}, and the section has described {wanted} so far"
+        if error == VSW_WALK_INTERFACES:
+            return f"the file describes more than {wanted} interfaces"
+        if error == VSW_WALK_LINKTYPE:
+            return f"the frame's interface has link type {linktype_name(found)}, expected {linktype_name(wanted)}"
+        if error == VSW_WALK_OPTION:
+            return f"an option needs {wanted} bytes, {found} are there"
+        assert error == VSW_WALK_MEMORY
+        return "out of memory"
+
+    cdef error(self, uint64_t offset, message, uint64_t frames):
         return CaptureError(self.name, offset, message, frames)
 
     cdef CaptureReader at_frame(self, uint64_t start, uint64_t stop):
         # A reader whose next frame is `start`; the pass ends before frame `stop`.
         cdef vsw_checkpoint checkpoint
-        cdef uint64_t number = vsw_index_find(&self.index, start, &checkpoint)
-        cdef CaptureReader reader = self.at_checkpoint(&checkpoint)
-        cdef uint64_t behind = start - number * VSW_CHECKPOINT
+        cdef CaptureReader reader
+        cdef uint64_t number, behind
+        if self.region is NULL:
+            return self.at_stream(start, stop)
+        number = vsw_index_find(&self.index, start, &checkpoint)
+        reader = self.at_checkpoint(&checkpoint)
+        behind = start - number * VSW_CHECKPOINT
         reader.walk.index = &self.index
         reader.walk.frame = number * VSW_CHECKPOINT
         if behind:
@@ -182,37 +312,95 @@ cdef class _File:
         walk.skipped = checkpoint.skipped
         walk.longer = checkpoint.longer
         walk.tolerant = not self.strict
+        walk.tail = self.tail is not None
         walk.fcs = self.fcs
+        walk.scale = self.scale
         walk.swapped = checkpoint.swapped
         walk.section = checkpoint.section
-        walk.section_end = checkpoint.section_end
-        if not self.pcapng:
-            walk.section = self.scale          # vsw_pcap_scan_fcs reads its factor here
+        walk.source.interfaces = max(1, checkpoint.interfaces) if self.pcapng else 0
         walk.source.position = checkpoint.offset
+        if checkpoint.interfaces:
+            walk.interfaces = <vsw_interface *>malloc(checkpoint.interfaces * sizeof(vsw_interface))
+            if walk.interfaces is NULL:
+                raise MemoryError
+            vsw_index_lock(&self.index)
+            memcpy(walk.interfaces, self.index.interfaces, checkpoint.interfaces * sizeof(vsw_interface))
+            vsw_index_unlock(&self.index)
+            walk.interface_count = walk.interface_room = checkpoint.interfaces
+        return reader
+
+    cdef CaptureReader at_stream(self, uint64_t start, uint64_t stop):
+        cdef CaptureReader reader
+        cdef vsw_walk *walk
+        if self.taken:
+            raise UsageError(f"{self.name}: a pipe can be read once, and a pass over it has begun")
+        self.taken = True
+        reader = self.at_checkpoint(self.index.checkpoints)
+        walk = &reader.walk
+        walk.mapping = NULL
+        walk.index = &self.index
+        walk.base = vsw_stream_window(&self.stream)
+        walk.at = walk.base + self.index.checkpoints[0].offset
+        walk.end = walk.base + self.stream.filled
+        walk.refill = vsw_stream_refill
+        walk.owner = &self.stream
+        walk.kept = &self.kept
+        self.stream.interrupted = _interrupted
+        self.stream.owner = <void *>reader
+        if start:
+            with nogil:
+                vsw_walk_skip(walk, start)
+        walk.left = stop - start if stop > start else 0
         return reader
 
     cdef uint64_t known(self, uint64_t upto):
         # How many of the first `upto` frames there are; extends the index as far as that needs.
         cdef uint32_t complete
         cdef uint64_t frames = vsw_index_known(&self.index, &complete)
+        cdef CaptureReader reader
         if complete or upto <= frames:
             return min(frames, upto)
-        cdef CaptureReader reader = self.at_frame(frames, VSW_NO_END)
+        self.spool()
+        reader = self.at_frame(frames, VSW_NO_END)
         with nogil:
             frames += vsw_walk_skip(&reader.walk, upto - frames)
         return frames
 
+    cdef interface(self, uint32_t number):
+        # Called with number < index.interface_count.
+        cdef vsw_interface found
+        cdef const uint8_t *block
+        vsw_index_lock(&self.index)
+        found = self.index.interfaces[number]
+        block = (self.mapping.base if self.kept is NULL else self.kept) + found.block
+        data = (<const char *>block)[:vsw_load32(block + VSW_BLOCK_LENGTH, found.swapped)]
+        vsw_index_unlock(&self.index)
+        values = _texts(data, VSW_INTERFACE_OPTIONS, found.swapped)
+        return Interface(values.get(VSW_OPTION_NAME, ""), values.get(VSW_OPTION_DESCRIPTION, ""), found.linktype, found.snaplen)
+
+
+cdef dict _texts(const uint8_t *block, uint32_t options, int swapped):
+    # The options of a block whose length has been checked, as text: {code: first value}.
+    cdef const uint8_t *at = block + options
+    cdef const uint8_t *end = block + vsw_load32(block + VSW_BLOCK_LENGTH, swapped) - VSW_BLOCK_TRAILER
+    cdef const uint8_t *value = NULL
+    cdef uint32_t code = 0, length = 0
+    texts = {}
+    while vsw_pcapng_option(&at, end, swapped, &code, &length, &value) > 0:
+        texts.setdefault(code, (<const char *>value)[:length].rstrip(b"\0").decode("utf-8", "replace"))
+    return texts
+
 
 cdef class CaptureReader(FrameReader):
     """One pass over a capture, by one thread.  Made by :meth:`Capture.reader` and :meth:`Capture.reader_bytes`."""
-    cdef _File file
-    cdef vsw_walk walk
 
     def __cinit__(self):
         self.source = &self.walk.source
 
     def __dealloc__(self):
         free(self.walk.interfaces)
+        if self.file is not None and self.file.stream.owner is <void *>self:
+            self.file.stream.owner = NULL
 
     @property
     def stopped_at(self):
@@ -220,15 +408,22 @@ cdef class CaptureReader(FrameReader):
         return vsw_walk_offset(&self.walk, self.walk.at)
 
     @property
+    def skipped(self):
+        """Frames of interfaces that are not Ethernet, before the point that the pass has reached (in a tolerant capture)."""
+        return self.walk.skipped
+
+    @property
     def problem(self):
         """The :class:`~vsw.errors.CaptureError` that ended the pass, or ``None``.  Never raised here."""
         if self.walk.error == VSW_WALK_OK:
             return None
-        return self.file.error(self.walk.error_at, _message(self.walk.error, self.walk.error_found, self.walk.error_wanted), self.walk.frame)
+        return self.file.error(
+            self.walk.error_at, self.file.message(self.walk.error, self.walk.error_found, self.walk.error_wanted), self.walk.frame
+        )
 
     def frames(self):
         """The rest of the pass as a list of :class:`Frame`.  Does not raise what ended it: see :meth:`check`."""
-        cdef _Burst held = _Burst.__new__(_Burst)
+        cdef HeldBurst held = HeldBurst.__new__(HeldBurst)
         cdef uint32_t count, i
         frames = []
         while True:
@@ -237,10 +432,12 @@ cdef class CaptureReader(FrameReader):
             if not count:
                 return frames
             for i in range(count):
-                frames.append(_frame(held.burst, i, self.source.interfaces != 0))
+                frames.append(frame_of(held.burst, i, self.source.interfaces != 0))
 
     def check(self):
-        """Raise the :class:`~vsw.errors.CaptureError` that ended the pass, if the capture is strict."""
+        """Raise the :class:`~vsw.errors.CaptureError` that ended the pass, if the capture is strict; or what a signal's handler raised."""
+        if self.exception is not None:
+            raise self.exception
         if self.walk.source.failed:
             raise self.problem
 
@@ -248,15 +445,20 @@ cdef class CaptureReader(FrameReader):
 cdef class Capture(FrameSource):
     """Frames of a capture file, or of a part of it.  Made by :func:`open_capture`; slices share the file with it.
 
-    Several threads may read one capture, each with a reader of its own.
-    """
-    cdef _File file
-    cdef uint64_t first                       # number of this capture's frame 0 in the file
-    cdef uint64_t last                        # frames of the file from here on don't belong to it; VSW_NO_END: to the end
+    Several threads may read one capture, each with a reader of its own.  A file that somebody shortens while it is read ends the pass with an
+    error where that is noticed (once in 4 MiB); pages that are cut off between two looks can still kill the process (SIGBUS).
 
-    cdef _File opened(self):
+    A pipe is read as its bytes arrive, once.  What needs more than one pass from its start (``len()``, ``capture[-1]``, ``capture.frame(i)``)
+    reads it to its end into a temporary file first.
+    """
+
+    cdef CaptureFile opened(self):
         if self.file is None:
             raise UsageError("the capture is closed")
+        return self.file
+
+    cdef CaptureFile mapped(self):
+        self.opened().spool()
         return self.file
 
     cpdef FrameReader reader(self, uint64_t start, uint64_t stop):
@@ -268,7 +470,8 @@ cdef class Capture(FrameSource):
 
     def __len__(self):
         # A file that is damaged has as many frames as can be read; the pass that comes to the damage raises.
-        return self.opened().known(self.last) - min(self.first, self.opened().known(self.last))
+        cdef uint64_t known = self.opened().known(self.last)
+        return known - min(self.first, known)
 
     def __getitem__(self, key):
         """``capture[i]`` is a :class:`Frame`; ``capture[a:b]`` a capture of the frames ``a`` to ``b - 1``, without a copy."""
@@ -280,10 +483,10 @@ cdef class Capture(FrameSource):
         start, stop = key.start, key.stop
         if (start is not None and start < 0) or (stop is not None and stop < 0):
             start, stop, _ = key.indices(len(self))
-        start = start or 0
+        start = min(start or 0, self.last - self.first)
         part = Capture.__new__(Capture)
         part.file = self.opened()
-        part.first = min(self.first + start, self.last)
+        part.first = self.first + start
         part.last = self.last if stop is None else min(self.last, self.first + max(start, stop))
         return part
 
@@ -293,19 +496,20 @@ cdef class Capture(FrameSource):
         cdef CaptureReader reader
         cdef uint32_t count
         number = index.__index__()
+        self.mapped()
         if number < 0:
             number += len(self)
-        if number >= 0:
+        if 0 <= number < VSW_NO_END:
             reader = self.reader(number, number + 1)
             with nogil:
                 count = reader.source.next(reader.source, &burst, 1)
             if count:
-                return _frame(&burst, 0, reader.source.interfaces != 0)
-        raise IndexError(f"no frame {index} in {self.opened().name}")
+                return frame_of(&burst, 0, reader.source.interfaces != 0)
+        raise IndexError(f"no frame {index} in {self.file.name}")
 
     def __iter__(self):
         cdef CaptureReader reader = self.reader(0, VSW_NO_END)
-        cdef _Burst held = _Burst.__new__(_Burst)
+        cdef HeldBurst held = HeldBurst.__new__(HeldBurst)
         cdef uint32_t count, i
         while True:
             with nogil:
@@ -313,15 +517,70 @@ cdef class Capture(FrameSource):
             if not count:
                 break
             for i in range(count):
-                yield _frame(held.burst, i, reader.source.interfaces != 0)
+                yield frame_of(held.burst, i, reader.source.interfaces != 0)
         reader.check()
+
+    def times(self):
+        """The times of all frames: an array (int64, nanoseconds since the epoch).  Raises like a pass."""
+        cdef FrameReader reader
+        cdef HeldBurst held = HeldBurst.__new__(HeldBurst)
+        cdef uint64_t at = 0, room = len(self)
+        cdef uint32_t count = 0
+        cdef int64_t[::1] times
+        import numpy  # here: the package's other uses of a capture do without
+
+        result = numpy.empty(room, numpy.int64)
+        times = result
+        reader = self.reader(0, VSW_NO_END)
+        with nogil:
+            while at < room:
+                count = reader.source.next(reader.source, held.burst, <uint32_t>min(room - at, <uint64_t>VSW_BURST))
+                if not count:
+                    break
+                memcpy(&times[at], held.burst.time, count * sizeof(int64_t))
+                at += count
+        if at == room:
+            with nogil:
+                reader.source.next(reader.source, held.burst, 1)
+        reader.check()
+        return result
+
+    def find_time(self, int64_t time):
+        """Index of the first frame with a time of at least ``time`` (nanoseconds since the epoch); ``len()`` if there is none.
+
+        The first call reads the file to its end; later ones look at a few thousand frames.  Times need not be in order.
+        """
+        cdef CaptureFile file = self.mapped()
+        cdef HeldBurst held = HeldBurst.__new__(HeldBurst)
+        cdef uint64_t at = self.first, length = len(self)
+        cdef uint32_t count, i
+        cdef CaptureReader reader
+        cdef const int64_t[::1] peaks
+        if file.peaks is None:
+            file.peaks = _peaks(file)
+        peaks = file.peaks
+        while at < self.first + length:
+            if peaks[at // VSW_CHECKPOINT] >= time:
+                reader = file.at_frame(at, min(self.first + length, (at // VSW_CHECKPOINT + 1) * VSW_CHECKPOINT))
+                while True:
+                    count = reader.source.next(reader.source, held.burst, VSW_BURST)
+                    if not count:
+                        break
+                    for i in range(count):
+                        if held.burst.time[i] >= time:
+                            return at + i - self.first
+                    at += count
+            else:
+                at = (at // VSW_CHECKPOINT + 1) * VSW_CHECKPOINT
+        return length
 
     def reader_bytes(self, uint64_t start_offset, uint64_t stop_offset):
         """A pass over the records that start at ``start_offset`` (which must be where a record starts) and before ``stop_offset``.
 
-        The reader's ``stopped_at`` says where it ended: exactly at ``stop_offset`` if that is the boundary of a record.
+        The reader's ``stopped_at`` says where it ended: exactly at ``stop_offset`` if that is the boundary of a record.  In a pcapng file
+        ``start_offset`` must be one that :meth:`ranges` gave.
         """
-        cdef _File file = self.opened()
+        cdef CaptureFile file = self.mapped()
         cdef vsw_checkpoint checkpoint
         cdef CaptureReader reader
         if start_offset > file.mapping.size or start_offset < file.index.checkpoints[0].offset:
@@ -329,28 +588,34 @@ cdef class Capture(FrameSource):
         memset(&checkpoint, 0, sizeof(checkpoint))
         checkpoint.offset = start_offset
         checkpoint.swapped = file.swapped
+        if file.pcapng and vsw_index_find_offset(&file.index, start_offset, &checkpoint) == VSW_NO_END:
+            raise UsageError(f"{file.name}: byte {start_offset} is not where a range of this pcapng file starts")
+        checkpoint.skipped = 0
+        checkpoint.longer = 0
         reader = file.at_checkpoint(&checkpoint)
-        reader.walk.stop = reader.walk.base + max(start_offset, min(stop_offset, file.mapping.size))
+        if stop_offset < file.mapping.size:
+            reader.walk.stop = reader.walk.base + max(start_offset, stop_offset)
         return reader
 
     def ranges(self, count):
         """At most ``count`` parts of the file's bytes of about equal size: a list of :class:`ByteRange`, contiguous, in order.
 
         Unless the index is complete, the boundaries within a pcap file are guessed: read each part with :meth:`reader_bytes` and compare
-        its ``stopped_at`` with the next part's start; where they differ, read that part again from ``stopped_at``.  Only for captures that
-        are a whole file.
+        its ``stopped_at`` with the next part's start; where they differ, read that part again from ``stopped_at``.  The index of a pcapng
+        file is completed first, since its records can't be read without what came before them.  Only for captures that are a whole file.
         """
-        cdef _File file = self.opened()
+        cdef CaptureFile file = self.mapped()
         cdef uint64_t start, at, last, size = file.mapping.size
         cdef uint32_t complete
         if self.first or self.last != VSW_NO_END:
             raise UsageError("a slice of a capture has no byte ranges; take those of the whole file")
         if count < 1:
             raise UsageError(f"a capture is divided into 1 part or more (found {count})")
+        if file.pcapng:
+            file.known(VSW_NO_END)
         vsw_index_known(&file.index, &complete)
-        start = file.index.checkpoints[0].offset
+        last = start = file.index.checkpoints[0].offset
         bounds = [start]
-        last = start
         for part in range(1, count):
             at = start + (size - start) * part // count
             at = self.boundary_indexed(at) if complete else self.boundary_guessed(at)
@@ -361,6 +626,7 @@ cdef class Capture(FrameSource):
         return [ByteRange(bounds[i], bounds[i + 1]) for i in range(len(bounds) - 1)]
 
     cdef uint64_t boundary_indexed(self, uint64_t at):
+        # The first checkpoint at or after a byte.
         cdef vsw_index *index = &self.file.index
         cdef uint64_t low = 0, high = index.count, middle
         while low < high:
@@ -372,6 +638,7 @@ cdef class Capture(FrameSource):
         return index.checkpoints[low].offset if low < index.count else self.file.mapping.size
 
     cdef uint64_t boundary_guessed(self, uint64_t at):
+        # The first byte after this one at which a row of records seems to begin.
         cdef const uint8_t *base = self.file.mapping.base
         cdef uint64_t size = self.file.mapping.size, reach
         cdef uint32_t scale = self.file.scale
@@ -384,9 +651,30 @@ cdef class Capture(FrameSource):
                 at += 1
         return at if at < reach else size
 
-    def interface_names(self):
-        """Names of the interfaces that frames came in by, by index (empty strings where there is no name)."""
-        return [""]
+    def interfaces(self, complete=True):
+        """The interfaces that frames came in by: a list of :class:`Interface`, in the order of the frames' ``interface``.
+
+        Those of a pcapng file may be described anywhere in it, so ``complete`` reads it to its end; without it the list holds those that
+        passes have met so far.  A pcap file has one, without a name.
+        """
+        cdef CaptureFile file = self.opened()
+        if not file.pcapng:
+            return [Interface("", "", VSW_LINKTYPE_ETHERNET, file.snaplen)]
+        if complete:
+            file.known(VSW_NO_END)
+        return [file.interface(i) for i in range(file.index.interface_count)]
+
+    def interface_names(self, complete=True):
+        """Names of the interfaces that frames came in by, by index (empty strings where there is no name); see :meth:`interfaces`."""
+        return [interface.name for interface in self.interfaces(complete)] or [""]
+
+    @property
+    def comment(self):
+        """The comment of a pcapng file's first section; empty if there is none."""
+        cdef CaptureFile file = self.mapped()
+        if not file.pcapng:
+            return ""
+        return _texts(file.mapping.base, VSW_SECTION_OPTIONS, file.swapped).get(VSW_OPTION_COMMENT, "")
 
     def close(self):
         """Let go of the file.  Readers and slices that are still in use keep it."""
@@ -401,8 +689,9 @@ cdef class Capture(FrameSource):
     def __repr__(self):
         if self.file is None:
             return "<Capture, closed>"
-        part = "" if not self.first and self.last == VSW_NO_END else f" from frame {self.first}"
-        return f"<Capture {self.file.name!r} ({self.file.format}, {self.file.mapping.size} bytes){part}>"
+        size = "a pipe" if self.file.region is NULL else f"{self.file.mapping.size} bytes"
+        part = f" from frame {self.first}" if self.first else ""
+        return f"<Capture {self.file.name!r} ({self.file.format}, {size}){part}>"
 
     @property
     def name(self):
@@ -416,14 +705,8 @@ cdef class Capture(FrameSource):
 
     @property
     def size(self):
-        """Bytes of the file, uncompressed."""
+        """Bytes of the file, uncompressed; 0 for a pipe that has not been read."""
         return self.opened().mapping.size
-
-    @property
-    def longer_captured(self):
-        """Frames with more bytes captured than their length says (they count as that long).  Reads the file to its end."""
-        self.opened().known(VSW_NO_END)
-        return self.opened().index.longer
 
     @property
     def strict(self):
@@ -433,15 +716,49 @@ cdef class Capture(FrameSource):
     @property
     def problem(self):
         """What ended the readable part of the file (a :class:`~vsw.errors.CaptureError`), once a pass came to it; else ``None``."""
-        cdef _File file = self.opened()
-        if not file.index.complete or file.index.error == VSW_WALK_OK:
+        cdef CaptureFile file = self.opened()
+        cdef vsw_index *index = &file.index
+        if not index.complete or index.error == VSW_WALK_OK:
             return None
-        return file.error(file.index.error_at, _message(file.index.error, file.index.error_found, file.index.error_wanted), file.index.frames)
+        return file.error(index.error_at, file.message(index.error, index.error_found, index.error_wanted), index.frames)
+
+    @property
+    def longer_captured(self):
+        """Frames of the file with more bytes captured than their length says (they count as that long).  Reads the file to its end."""
+        self.opened().known(VSW_NO_END)
+        return self.file.index.longer
+
+    @property
+    def skipped(self):
+        """Frames of the file that a tolerant capture passed over because their interface is not Ethernet.  Reads the file to its end."""
+        self.opened().known(VSW_NO_END)
+        return self.file.index.skipped
 
 
-cdef class _Burst:
-    # Memory for a burst that a generator holds.
-    cdef vsw_burst *burst
+cdef _peaks(CaptureFile file):
+    # The greatest time of each VSW_CHECKPOINT frames of the file.
+    cdef HeldBurst held = HeldBurst.__new__(HeldBurst)
+    cdef CaptureReader reader = file.at_frame(0, VSW_NO_END)
+    cdef uint64_t frame = 0
+    cdef uint32_t count, i
+    cdef int64_t peak = 0
+    peaks = array("q")
+    while True:
+        with nogil:
+            count = reader.source.next(reader.source, held.burst, VSW_BURST)
+            for i in range(count):
+                if (i == 0 and frame % VSW_CHECKPOINT == 0) or held.burst.time[i] > peak:
+                    peak = held.burst.time[i]
+        if count and frame % VSW_CHECKPOINT == 0:
+            peaks.append(peak)
+        elif count:
+            peaks[frame // VSW_CHECKPOINT] = peak
+        else:
+            return memoryview(peaks)
+        frame += count
+
+
+cdef class HeldBurst:
 
     def __cinit__(self):
         self.burst = <vsw_burst *>malloc(sizeof(vsw_burst))
@@ -452,29 +769,55 @@ cdef class _Burst:
         free(self.burst)
 
 
-cdef _frame(vsw_burst *burst, uint32_t i, bint interfaces):
+cdef frame_of(vsw_burst *burst, uint32_t i, bint interfaces):
     return Frame((<const char *>burst.data[i])[:burst.captured[i]], burst.length[i], burst.time[i], burst.interface[i] if interfaces else 0)
 
 
-def open_capture(path, strict=True):
-    """Open a capture file: pcap, with times in micro- or nanoseconds, in either byte order.
+cdef _descriptor(path):
+    # (descriptor of our own, name)
+    if isinstance(path, (str, bytes, os.PathLike)):
+        name = os.fsdecode(path)
+        if name == "-":
+            return os.dup(0), "<stdin>"
+        try:
+            return os.open(name, os.O_RDONLY | os.O_CLOEXEC), name
+        except OSError as error:
+            raise CaptureError(name, 0, f"can't be opened: {error.strerror}") from error
+    name = str(getattr(path, "name", path))
+    try:
+        return os.dup(path.fileno()), name
+    except (AttributeError, OSError):
+        if not hasattr(path, "read"):
+            raise UsageError(f"a capture is a path or a binary file, not {path!r}") from None
+    with spooling.temporary() as copy:
+        while piece := path.read(spooling.CHUNK):
+            copy.write(piece)
+        copy.flush()
+        return os.dup(copy.fileno()), name
 
-    ``strict`` says what a pass does that comes to damage, with all frames before it delivered: raise :class:`~vsw.errors.CaptureError`,
-    or end and leave the error in :attr:`Capture.problem`.
+
+def open_capture(path, strict=True):
+    """Open a capture of Ethernet frames: pcap or pcapng, as it is or compressed with gzip or zstd; a file or a pipe.
+
+    ``path`` is a path, ``"-"`` for standard input, or a binary file.  A file is mapped; a pipe is read as its bytes arrive; what is compressed
+    is first expanded into a temporary file without a name.
+
+    ``strict`` says what a pass does that comes to damage, with all frames before it delivered: raise :class:`~vsw.errors.CaptureError`, or end
+    and leave the error in :attr:`Capture.problem`.  Likewise at a frame of an interface that is not Ethernet: raise, or pass over it and
+    count it in :attr:`Capture.skipped`.
+
+    A frame check sequence at the frames' end (announced by a pcap file's link type, a pcapng interface's ``if_fcslen`` or a packet's flags) is
+    taken off.  A frame with more bytes captured than its length says counts as that long.  A frame without a time (simple packet block) has
+    time 0.
 
     Raises :class:`~vsw.errors.CaptureError` if the file can't be opened or is no capture of Ethernet frames.
     """
     cdef Capture capture = Capture.__new__(Capture)
-    name = os.fspath(path)
-    try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise CaptureError(name, 0, f"can't be opened: {error.strerror}") from error
-    try:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise CaptureError(name, 0, "is a directory, expected a capture file")
-        capture.file = _File(descriptor, name, strict)
-    finally:
+    descriptor, name = _descriptor(path)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISDIR(mode):
         os.close(descriptor)
+        raise CaptureError(name, 0, "is a directory, expected a capture file")
+    capture.file = CaptureFile(descriptor, name, strict)
     capture.last = VSW_NO_END
     return capture

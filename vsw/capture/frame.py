@@ -22,3 +22,12 @@ class ByteRange(NamedTuple):
 
     start_offset: int
     stop_offset: int
+
+
+class Interface(NamedTuple):
+    """An interface that frames of a capture came in by: name and description (empty if not given), link type, bytes kept of a frame (0: all)."""
+
+    name: str
+    description: str
+    linktype: int
+    snaplen: int

@@ -13,6 +13,7 @@
 #define VSW_PCAP_SNAPLEN 16u
 #define VSW_PCAP_LINKTYPE 20u
 #define VSW_PCAP_MAJOR 2u
+#define VSW_PCAP_MINOR 4u
 #define VSW_PCAP_MICRO 0xA1B2C3D4u
 #define VSW_PCAP_NANO 0xA1B23C4Du
 #define VSW_PCAP_MODIFIED 0xA1B2CD34u  /* records with 24 bytes of header, written by an old patch of Linux systems */
@@ -112,7 +113,7 @@ static uint32_t vsw_pcap_scan_swapped_nano(vsw_walk *walk, vsw_burst *burst, uin
 /* Files whose frames end with their frame check sequence: it is no part of the frame, as for every other capture. */
 static uint32_t vsw_pcap_scan_fcs(vsw_walk *walk, vsw_burst *burst, uint32_t limit)
 {
-    uint32_t count = vsw_pcap_scan(walk, burst, limit, (int)walk->swapped, walk->section);
+    uint32_t count = vsw_pcap_scan(walk, burst, limit, (int)walk->swapped, walk->scale);
     for (uint32_t i = 0; i < count; i++) {
         burst->length[i] -= burst->length[i] < walk->fcs ? burst->length[i] : walk->fcs;
         if (burst->captured[i] > burst->length[i])

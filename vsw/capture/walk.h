@@ -47,13 +47,14 @@ typedef enum vsw_walk_error {
     VSW_WALK_CAPTURED,                 /* captured length `found`, at most `wanted` */
     VSW_WALK_SHRUNK,                   /* the file had `wanted` bytes when it was opened and has `found` now */
     VSW_WALK_INPUT,                    /* reading from the stream failed: errno `found` */
+    VSW_WALK_INTERRUPTED,              /* a signal's handler raised: not the input's fault */
+    VSW_WALK_TAIL,                     /* the compressed stream was damaged behind the last byte that came out of it */
     VSW_WALK_BLOCK_LENGTH,             /* block length `found`, at least `wanted` and a multiple of 4 */
     VSW_WALK_BLOCK_LONG,               /* block length `found`, at most `wanted` */
     VSW_WALK_BLOCK_TRAILER,            /* length after the block `found`, before it `wanted` */
     VSW_WALK_BODY,                     /* the block announces `wanted` bytes of frame, its body holds `found` */
     VSW_WALK_SECTION_ORDER,            /* byte-order magic `found` */
     VSW_WALK_SECTION_VERSION,          /* version `found` (major << 16 | minor), `wanted` likewise */
-    VSW_WALK_SECTION_LENGTH,           /* the section announces `wanted` bytes, a block ends `found` bytes into it */
     VSW_WALK_INTERFACE,                /* interface `found`, the section has `wanted` */
     VSW_WALK_INTERFACES,               /* more than `wanted` interfaces */
     VSW_WALK_LINKTYPE,                 /* a frame of an interface with link type `found` */
@@ -77,7 +78,6 @@ typedef struct vsw_interface {
 /* Where the walk stood before frame number i * VSW_CHECKPOINT, and what it knew then. */
 typedef struct vsw_checkpoint {
     uint64_t offset;
-    uint64_t section_end;              /* pcapng: offset at which the section announced to end, VSW_NO_END if it did not */
     uint64_t skipped;
     uint64_t longer;
     uint32_t section;                  /* pcapng: global number of the section's first interface */
@@ -133,14 +133,18 @@ struct vsw_walk {
     uint32_t guess;                    /* the length that the last record had */
     uint32_t tolerant;
     uint32_t done;
+    uint32_t tail;                     /* the stream was damaged behind `end` */
+    uint32_t swapped;                  /* numbers are in the other byte order; pcapng: those of the section */
     uint32_t fcs;                      /* pcap: bytes of frame check sequence */
+    uint32_t scale;                    /* pcap: nanoseconds of a unit of the fraction, where `scan` has no constant for it */
     vsw_walk_error error;
     uint64_t error_at, error_found, error_wanted;
     /* pcapng */
     vsw_interface *interfaces;
     uint32_t interface_count, interface_room;
-    uint32_t section, swapped;
-    uint64_t section_end;
+    uint32_t section;                  /* global number of the section's first interface */
+    uint8_t **kept;                    /* streams: interface descriptions as they came; NULL for mapped files, where they stay */
+    uint64_t kept_bytes;
 };
 
 static inline uint16_t vsw_load16(const uint8_t *from, int swapped)
@@ -177,7 +181,7 @@ static inline void vsw_walk_stopped(vsw_walk *walk, vsw_walk_error error, const 
     walk->error_wanted = wanted;
 }
 
-/* Index: all functions take the lock themselves. */
+/* Index: all functions take the lock themselves, but where they say otherwise. */
 
 static inline int vsw_index_start(vsw_index *index, const vsw_checkpoint *first)
 {
@@ -199,6 +203,16 @@ static inline void vsw_index_free(vsw_index *index)
     free(index->interfaces);
     pthread_mutex_destroy(&index->lock);
     memset(index, 0, sizeof *index);
+}
+
+static inline void vsw_index_lock(vsw_index *index)
+{
+    pthread_mutex_lock(&index->lock);
+}
+
+static inline void vsw_index_unlock(vsw_index *index)
+{
+    pthread_mutex_unlock(&index->lock);
 }
 
 /* The last checkpoint at or before `frame`; returns its number. */
@@ -274,7 +288,7 @@ static inline void vsw_index_checkpoint(vsw_index *index, const vsw_walk *walk)
         }
         if (index->count < index->room)
             index->checkpoints[index->count++] = (vsw_checkpoint){
-                .offset = vsw_walk_offset(walk, walk->at), .section_end = walk->section_end, .skipped = walk->skipped,
+                .offset = vsw_walk_offset(walk, walk->at), .skipped = walk->skipped,
                 .longer = walk->longer, .section = walk->section, .interfaces = walk->interface_count, .swapped = walk->swapped};
     }
     pthread_mutex_unlock(&index->lock);
@@ -328,6 +342,12 @@ static __attribute__((noinline)) void vsw_walk_window(vsw_walk *walk)
     walk->window = mapping->base + ((number + 1) << VSW_WINDOW_SHIFT);
 }
 
+/* Did the walk stop because the bytes are at their end? */
+static inline int vsw_walk_cut(const vsw_walk *walk)
+{
+    return walk->error == VSW_WALK_OK || walk->error == VSW_WALK_CUT_HEADER || walk->error == VSW_WALK_CUT_RECORD;
+}
+
 /* vsw_source.next of every walk. */
 static uint32_t vsw_walk_next(vsw_source *source, vsw_burst *burst, uint32_t limit)
 {
@@ -354,8 +374,7 @@ static uint32_t vsw_walk_next(vsw_source *source, vsw_burst *burst, uint32_t lim
             burst->count = count;
             return count;
         }
-        int cut = walk->error == VSW_WALK_OK || walk->error == VSW_WALK_CUT_HEADER || walk->error == VSW_WALK_CUT_RECORD;
-        if (walk->refill && cut && walk->at < walk->stop) {
+        if (walk->refill && vsw_walk_cut(walk) && walk->at < walk->stop) {
             vsw_walk_error before = walk->error;
             walk->error = VSW_WALK_OK;
             if (walk->refill(walk))
@@ -369,8 +388,10 @@ static uint32_t vsw_walk_next(vsw_source *source, vsw_burst *burst, uint32_t lim
     walk->source.position = vsw_walk_offset(walk, walk->at);
     if (walk->mapping && walk->at < walk->stop && (uint64_t)(walk->end - walk->mapping->base) < walk->mapping->size)
         vsw_walk_stopped(walk, VSW_WALK_SHRUNK, walk->at, (uint64_t)(walk->end - walk->mapping->base), walk->mapping->size);
-    walk->source.failed = walk->error != VSW_WALK_OK && !walk->tolerant;
-    if (walk->index)
+    else if (walk->tail && walk->at < walk->stop && vsw_walk_cut(walk))
+        vsw_walk_stopped(walk, VSW_WALK_TAIL, walk->at, 0, 0);
+    walk->source.failed = walk->error == VSW_WALK_INTERRUPTED || (walk->error != VSW_WALK_OK && !walk->tolerant);
+    if (walk->index && walk->error != VSW_WALK_INTERRUPTED)
         vsw_index_finish(walk->index, walk);
     return 0;
 }
