@@ -11,8 +11,8 @@ tree=$PWD/build/sanitize
 
 rm -rf "$tree"
 mkdir -p "$tree"
-tar -cf - --exclude='*.so' --exclude='vsw/*.c' --exclude=__pycache__ \
-    vsw tests examples docs bench scripts Makefile .ci setup.py pyproject.toml MANIFEST.in README.md LICENSE | tar -xf - -C "$tree"
+tar -cf - --exclude=./build --exclude=./dist --exclude=./.venv --exclude=./.git --exclude='*.so' --exclude='./vsw/*.c' --exclude=__pycache__ \
+    --exclude='./.*_cache' --exclude=./.hypothesis --exclude='*.egg-info' . | tar -xf - -C "$tree"
 cd "$tree"
 VSW_SANITIZE=1 VSW_JOBS=$jobs "$python" setup.py -q build_ext --inplace -j "$jobs"
 
@@ -30,6 +30,7 @@ import ctypes, sys
 from pathlib import Path
 import vsw.datapath.source as built
 assert Path(built.__file__).is_relative_to(sys.argv[1]), f"the sanitized build is not what is imported: {built.__file__}"
+assert b"__asan_report_load" in Path(built.__file__).read_bytes(), "the extensions are not instrumented"
 assert hasattr(ctypes.CDLL(None), "__asan_init"), "the sanitizer is not loaded"
 CHECK
 exec "$python" -m pytest -n "$jobs" --dist worksteal --benchmark-disable -p no:cacheprovider "$@"
