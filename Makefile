@@ -57,8 +57,8 @@ bench: $(STAMPS)/built $(STAMPS)/bench ## Measure (quiet machine; see docs/bench
 fresh: ## Prove the README in a bare Debian root (needs root and debootstrap)
 	scripts/fresh.sh
 
-record: ## Record the example capture again (needs root, iproute2, dnsmasq-base, busybox)
-	$(PYTHON) scripts/record_example.py examples/two-vlans.pcapng
+record: $(STAMPS)/built ## Record the example capture again (needs root, and: iproute2 iputils-ping dnsmasq-base busybox)
+	$(RUN) scripts/record_example.py examples/two-vlans.pcapng
 
 clean: ## Remove all that was built, and the virtual environment
 	rm -rf "$(VENV)" build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .benchmarks
