@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import vsw
 from recording import pcapng, programs
 from recording.hosts import Host
 from recording.network import Network
+
+import vsw
 
 TOPOLOGY = Path(__file__).parents[1] / "examples" / "two-vlans.toml"
 MODULE = "esx1/vSwitch0"
@@ -55,7 +56,8 @@ class Lab:
         for card in rack.cards:
             rack.setting(f"ipv6/conf/{card}/disable_ipv6", "1")
         rack.setting("ipv6/conf/default/disable_ipv6", "1")
-        rack.command("ip", "link", "add", "br0", "address", "02:00:5e:00:00:01", "type", "bridge", "stp_state", "1", "forward_delay", "200", "mcast_snooping", "0")
+        bridge = ("type", "bridge", "stp_state", "1", "forward_delay", "200", "mcast_snooping", "0")
+        rack.command("ip", "link", "add", "br0", "address", "02:00:5e:00:00:01", *bridge)
         for card in rack.cards:
             rack.command("ip", "link", "set", card, "master", "br0", "up")
         for number, card in enumerate(("up0", "up1")):

@@ -13,6 +13,7 @@ import fcntl
 import os
 import struct
 import subprocess
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -41,8 +42,7 @@ class Host:
         self.cards: dict[str, int] = {}
         with ThreadPoolExecutor(1) as founder:
             self._namespace = founder.submit(self._found, cards, mtu).result()
-        self._threads = ThreadPoolExecutor(32, thread_name_prefix=name, initializer=self._enter)
-        self._programs: list[subprocess.Popen[bytes]] = []
+        self._daemons: list[subprocess.Popen[bytes]] = []
 
     def _found(self, cards: dict[str, str], mtu: int) -> int:
         _check(LIBC.unshare(CLONE_NEWNET))
@@ -59,12 +59,19 @@ class Host:
             self.cards[card] = file
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
-    def _enter(self) -> None:
-        _check(LIBC.setns(self._namespace, CLONE_NEWNET))
-
     def start(self, program: Callable[..., T], *arguments: object) -> Future[T]:
-        """Begin to run a function on this host."""
-        return self._threads.submit(program, *arguments)
+        """Begin to run a function on this host.  Servers that are still at it do not hold up the end of the recording."""
+        outcome: Future[T] = Future()
+
+        def enter_and_run() -> None:
+            try:
+                _check(LIBC.setns(self._namespace, CLONE_NEWNET))
+                outcome.set_result(program(*arguments))
+            except BaseException as failure:
+                outcome.set_exception(failure)
+
+        threading.Thread(target=enter_and_run, name=f"{self.name}: {program.__name__}", daemon=True).start()
+        return outcome
 
     def run(self, program: Callable[..., T], *arguments: object) -> T:
         """Run a function on this host, to its end."""
@@ -76,7 +83,8 @@ class Host:
 
     def daemon(self, *words: str) -> None:
         """Start a program that runs until the end."""
-        self._programs.append(self.run(lambda: subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)))
+        quiet = subprocess.DEVNULL
+        self._daemons.append(self.run(lambda: subprocess.Popen(words, stdin=quiet, stdout=quiet, stderr=quiet)))
 
     def setting(self, name: str, value: str) -> None:
         """Write one of the stack's settings: ``ipv4/ip_forward``."""
@@ -89,11 +97,10 @@ class Host:
             self.command("ip", "address", "add", address, "dev", card)
 
     def close(self) -> None:
-        """End its programs, and the host."""
-        for program in self._programs:
-            program.terminate()
-        for program in self._programs:
-            program.wait(10)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """End its daemons, and take out its cards."""
+        for daemon in self._daemons:
+            daemon.terminate()
+        for daemon in self._daemons:
+            daemon.wait(10)
         for file in (*self.cards.values(), self._namespace):
             os.close(file)

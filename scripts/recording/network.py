@@ -1,11 +1,12 @@
 """The cables, and the two switches: the module under record and the rack's switch behind its uplinks.
 
-The module is played by vsw's reference, with the example topology: so the hosts see what its rules let through.  The rack's switch is a Linux
-bridge in a namespace of its own; it learns, floods to both uplinks (they are no bond to it), and speaks spanning tree.  What is
-recorded is each frame where it enters the module, once, as it was there: untagged from an access vNIC, tagged from a trunk guest and from the uplinks.
+The module is played by vsw's reference, with the example topology: so the hosts see what its rules let through.  The rack's
+switch is a Linux bridge in a namespace of its own; it learns, floods to both uplinks (they are no bond to it), and speaks
+spanning tree.  What is recorded is each frame where it enters the module, once, as it was there: untagged from an access
+vNIC, tagged from a trunk guest and from the uplinks.
 
-This kernel need not know VLANs.  Tags are put on and taken off here, in bytes, as the guest's VLAN device and the rack switch's access ports would do:
-everything else in a frame is a host's own doing.
+This kernel need not know VLANs.  Tags are put on and taken off here, in bytes, as the guest's VLAN device and the rack
+switch's access ports would do: everything else in a frame is a host's own doing.
 """
 
 from __future__ import annotations
