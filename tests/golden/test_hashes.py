@@ -57,6 +57,9 @@ VALUES = [
     ("layer2+3 echo", ipv4(A1, A2, ICMP, icmp(8, 0, 0x1234)), 0x03030B08),
     ("layer3+4 ARP", BODY, 0x0805),
     ("layer2+3 ARP", BODY, 0x0805),
+    # IPv6: A = 0x03010000, E = 0x86de.
+    ("layer2+3 IPv6", ipv6(V1, V2, UDP, PORTS), 0x0302845A),
+    ("layer3+4 IPv6", ipv6(V1, V2, UDP, PORTS), 0x29A94042),
     ("layer2 802.3", b"\x00\x26" + bytes(46), 0x0025),
 ]
 HASHES = {"layer2": layer2, "layer2+3": layer23, "layer3+4": layer34}

@@ -131,6 +131,10 @@ TABLE: list[tuple[str, str, dict[str, str]]] = [
             "ovs2": "T=88a8:10 88a8:20 | N=88a8:20 | X=88a8:20",
         },
     ),
+    # Only as long as the tags are equal from the inside on do they stay as they were read.
+    ("tunnel", "88a8:10d 8100:5", {"ovs2": "T=88a8:10 88a8:10 | N=88a8:10 | X=88a8:10"}),
+    ("tunnel", "8100:5d 8100:5", {"ovs2": "T=88a8:10 8100:5 | N=8100:5 | X=8100:5"}),
+    ("tunnel", "8100:5 8100:5d", {"ovs2": "T=88a8:10 8100:5d | N=8100:5d | X=8100:5d"}),
     ("tunnel", "9100:5", {"vsw vss ovs ovs2": "T=88a8:10 9100:5 | A=9100:5 | N=9100:5 | X=9100:5"}),
     ("tunnel-c", "", {"vsw vss ovs ovs2": "T=88a8:10 | A= | N= | X="}),
     ("tunnel-c", "8100:5", {"vsw vss": "T=88a8:10 8100:5 | A=8100:5 | N=8100:5 | X=8100:5", "ovs ovs2": "T=88a8:10 8100:5 | N=8100:5 | X=8100:5"}),
@@ -253,6 +257,11 @@ def test_ovs_compares_tags_from_the_inside() -> None:
     made = module("ovs", [port(0, native_tagged(10)), port(1, trunk())], vlan_limit=2)
     decision = once(made, frame(BROADCAST, 1, "8100:0.1d 8100:5.2d"), 0)
     assert hexes({copy.port: copy.data for copy in decision.copies}) == hexes({1: frame(BROADCAST, 1, "8100:10.1 8100:5.2d")})
+
+
+def test_a_virtual_switch_reads_one_tag() -> None:
+    made = module("vsw", [port(0, trunk()), port(1, access(10))], vlan_limit=2)
+    assert once(made, frame(BROADCAST, 1, "8100:10 8100:5"), 0).copies[0].data == frame(BROADCAST, 1, "8100:5")
 
 
 def test_payload_is_left_alone() -> None:
