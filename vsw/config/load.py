@@ -15,13 +15,13 @@ from pydantic_core import ErrorDetails
 from vsw.config.lab import Lab
 from vsw.config.models import Topology
 from vsw.config.positions import Path, TooDeepError, check_depth
-from vsw.config.problems import Report
+from vsw.config.problems import MAX_PROBLEMS, Report
 from vsw.config.resolve import resolve
 from vsw.config.values import did_you_mean, one_of
 from vsw.errors import ConfigError, Problem
 
 #: Bytes; a lab of a million MAC addresses fits.
-MAX_FILE = 64 << 20
+MAX_FILE = 32 << 20
 
 _SYNTAX_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)\Z")
 #: Python refuses to read longer ones, whose conversion takes time that grows with the square of their length.
@@ -69,11 +69,15 @@ def loads(text: str, file: str = "<string>") -> Lab:
     """Read a topology from a string; ``file`` is the name that errors give."""
     document = _parse(text, file)
     report = Report(file, text)
+    _check_integers(document, report)
+    report.raise_if_any()
     try:
         topology = Topology.model_validate(document)
     except ValidationError as errors:
-        for error in errors.errors(include_url=False):
+        found = errors.errors(include_url=False)
+        for error in found[:MAX_PROBLEMS]:
             _add(report, error)
+        report.more += len(found[MAX_PROBLEMS:])
         report.raise_if_any()
         raise  # pragma: no cover - a validation error without an error
     lab = resolve(topology, report)
@@ -103,6 +107,19 @@ def _parse(text: str, file: str) -> dict[str, Any]:
         raise ConfigError([Problem(file, None, "", None, f"a value can't be read: {error}")]) from None
     except RecursionError:
         raise ConfigError([Problem(file, None, "", None, "is nested too deeply")]) from None
+
+
+def _check_integers(document: dict[str, Any], report: Report) -> None:
+    """TOML's integers have 64 bits; the standard library reads longer ones."""
+    stack: list[tuple[Path, Any]] = [((), document)]
+    while stack:
+        path, value = stack.pop()
+        if isinstance(value, dict):
+            stack.extend(((*path, key), inner) for key, inner in value.items() if not isinstance(inner, str))
+        elif isinstance(value, list):
+            stack.extend(((*path, index), inner) for index, inner in enumerate(value) if not isinstance(inner, str))
+        elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            report.add(path, "integers have 64 bits", value)
 
 
 def _add(report: Report, error: ErrorDetails) -> None:

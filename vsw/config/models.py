@@ -45,6 +45,7 @@ Mac = Annotated[
 ]
 Macs = Annotated[tuple[Mac, ...], Field(strict=False)]
 Vid = Annotated[int, Field(ge=0, le=MAX_VID)]
+NumberedVid = Annotated[int, Field(ge=1, le=MAX_VID)]
 VidSet = Annotated[
     frozenset[int],
     BeforeValidator(parse_vids),
@@ -110,9 +111,9 @@ class PrivateVlan(Words):
     """A port of a private VLAN."""
 
     mode: Literal["private"]
-    primary: Vid = Field(ge=1, description="The primary VLAN")
+    primary: NumberedVid = Field(description="The primary VLAN")
     role: Literal["promiscuous", "isolated", "community"]
-    secondary: Vid | None = Field(None, ge=1, description="The port's secondary VLAN; not for a promiscuous port")
+    secondary: NumberedVid | None = Field(None, description="The port's secondary VLAN; not for a promiscuous port")
 
 
 VlanWords = Annotated[AccessVlan | TrunkVlan | NativeVlan | TunnelVlan | PrivateVlan, Field(discriminator="mode")]
@@ -180,8 +181,8 @@ class StaticWords(Words):
 class PrivateVlanWords(Words):
     """A primary VLAN and its secondaries, where ports of this switch do not show them all."""
 
-    primary: Vid = Field(ge=1)
-    secondaries: VidSet
+    primary: NumberedVid
+    secondaries: VidSet = Field(description="Its secondary VLANs, isolated or community")
 
 
 class SwitchWords(Words):

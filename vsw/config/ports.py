@@ -29,7 +29,7 @@ from vsw.config.positions import Path
 from vsw.config.problems import Report
 from vsw.config.static import build_static
 from vsw.config.teams import TeamBuilder
-from vsw.config.values import MAX_VID, did_you_mean
+from vsw.config.values import MAX_VID, listed
 
 NANOSECONDS = 1_000_000_000
 
@@ -165,8 +165,8 @@ class SwitchBuilder:
             return
         draft.profile = self.profiles.get(name)
         if draft.profile is None:
-            known = ", ".join(list(self.profiles)[:10]) or "none"
-            self.report.add((*draft.path, "profile"), f"no such profile{did_you_mean(name, self.profiles)}; there are: {known}", name)
+            known = f"{self.report.hint(name, self.profiles)}; there are: {listed(self.profiles)}"
+            self.report.add((*draft.path, "profile"), f"no such profile{known}", name)
 
     def _check_addresses(self, draft: Draft) -> None:
         words = draft.words
@@ -273,7 +273,10 @@ class SwitchBuilder:
 
         for index, pair in enumerate(self.words.private_vlans):
             path: Path = (*self.path, "private_vlans", index)
-            used_as_primary.setdefault(pair.primary, (*path, "primary"))
+            if pair.primary in used_as_primary:
+                self.report.add((*path, "primary"), "the secondaries of a primary VLAN stand in one place", pair.primary)
+                continue
+            used_as_primary[pair.primary] = (*path, "primary")
             if not self.dialect.virtual:
                 self.report.add((*self.path, "private_vlans"), f"dialect {self.dialect.name} has no private VLANs")
             self._check_vid(pair.primary, (*path, "primary"))
@@ -281,6 +284,8 @@ class SwitchBuilder:
             if 0 in pair.secondaries:
                 self.report.add((*path, "secondaries"), "VLAN 0 can't be a secondary VLAN")
             for secondary in sorted(pair.secondaries):
+                if self.report.full:
+                    break
                 add(secondary, pair.primary, (*path, "secondaries"))
         for draft in drafts:
             vlan = vlans[draft.name]

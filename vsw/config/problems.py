@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from datetime import date, time
 
 from vsw.config.positions import Path, find_lines
-from vsw.config.values import MAX_NAME
+from vsw.config.values import MAX_NAME, did_you_mean
 from vsw.errors import ConfigError, Problem
 
 #: More are not listed: whoever sees a hundred mends those first.
@@ -23,11 +24,24 @@ class Report:
     def __init__(self, file: str, text: str) -> None:
         self.file = file
         self.text = text
+        self.more = 0
         self._found: dict[tuple[Path, str], object] = {}
 
     def add(self, path: Path, message: str, value: object = None) -> None:
         """At ``path``, say what was allowed; ``value`` is what was found, ``None`` if that says nothing."""
-        self._found.setdefault((path, message), value)
+        if self.full:
+            self.more += (path, message) not in self._found
+        else:
+            self._found.setdefault((path, message), value)
+
+    @property
+    def full(self) -> bool:
+        """Whether further problems are counted only; what makes their messages good is then not worth its time."""
+        return len(self._found) >= MAX_PROBLEMS
+
+    def hint(self, found: object, known: Iterable[str]) -> str:
+        """:func:`~vsw.config.values.did_you_mean`, which takes its time, while there is room for the answer."""
+        return "" if self.full else did_you_mean(found, known)
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -42,9 +56,8 @@ class Report:
             for (path, message), value in self._found.items()
         ]
         problems.sort(key=lambda problem: problem.line or 0)
-        if len(problems) > MAX_PROBLEMS:
-            more = len(problems) - MAX_PROBLEMS
-            problems[MAX_PROBLEMS:] = [Problem(self.file, None, "...", None, f"and {more} more problems")]
+        if self.more:
+            problems.append(Problem(self.file, None, "", None, f"and {self.more} more problems"))
         raise ConfigError(problems)
 
 

@@ -11,7 +11,7 @@ from vsw.config.oui import allocate
 from vsw.config.ports import SwitchBuilder, Vnic
 from vsw.config.positions import Path
 from vsw.config.problems import Report
-from vsw.config.values import did_you_mean
+from vsw.config.values import listed
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ def _attach(topology: Topology, macs: dict[tuple[str, int], int], report: Report
     plans = {name: _Plan() for name in topology.hosts}
     for name, vm in topology.vms.items():
         if vm.host not in plans:
-            report.add(("vms", name, "host"), f"no such host{did_you_mean(vm.host, plans)}; there are: {_list(plans)}", vm.host)
+            report.add(("vms", name, "host"), f"no such host{report.hint(vm.host, plans)}; there are: {listed(plans)}", vm.host)
             continue
         host = topology.hosts[vm.host]
         plan = plans[vm.host]
@@ -79,10 +79,10 @@ def _attach(topology: Topology, macs: dict[tuple[str, int], int], report: Report
             if nic.passthrough is not None:
                 _pass_through(path, nic, host, plan, report)
             elif nic.switch is None:
-                report.add(path, f"needs `switch` (host {vm.host!r} has: {_list(host.switches)}) or `passthrough`")
+                report.add(path, f"needs `switch` (host {vm.host!r} has: {listed(host.switches)}) or `passthrough`")
             elif nic.switch not in host.switches:
-                hint = did_you_mean(nic.switch, host.switches)
-                report.add((*path, "switch"), f"no such switch on host {vm.host!r}{hint}; there are: {_list(host.switches)}", nic.switch)
+                hint = report.hint(nic.switch, host.switches)
+                report.add((*path, "switch"), f"no such switch on host {vm.host!r}{hint}; there are: {listed(host.switches)}", nic.switch)
             else:
                 vnic = Vnic(name=f"{name}.{index}", path=path, words=nic, mac=macs.get((name, index)))
                 plan.vnics.setdefault(nic.switch, []).append(vnic)
@@ -95,7 +95,7 @@ def _pass_through(path: Path, nic: VnicWords, host: HostWords, plan: _Plan, repo
     if nic.switch is not None:
         report.add((*path, "passthrough"), "a card that is passed through to the VM is not connected to a `switch` as well", card)
     elif card not in host.nics:
-        report.add((*path, "passthrough"), f"the host has no such card{did_you_mean(card, host.nics)}; it has: {_list(host.nics)}", card)
+        report.add((*path, "passthrough"), f"the host has no such card{report.hint(card, host.nics)}; it has: {listed(host.nics)}", card)
     elif card in plan.passed_through:
         first = plan.passed_through[card]
         report.add((*path, "passthrough"), f"the card is already passed through to vNIC {first[1]}.{first[3]}", card)
@@ -126,25 +126,18 @@ def _check_cards(name: str, host: HostWords, plan: _Plan, report: Report) -> Non
 def _check_supervisor(topology: Topology, report: Report) -> None:
     supervisor = topology.supervisor
     if supervisor is not None and supervisor.vm is not None and supervisor.vm not in topology.vms:
-        message = f"no such VM{did_you_mean(supervisor.vm, topology.vms)}; there are: {_list(topology.vms)}"
+        message = f"no such VM{report.hint(supervisor.vm, topology.vms)}; there are: {listed(topology.vms)}"
         report.add(("supervisor", "vm"), message, supervisor.vm)
     owner: dict[tuple[str, str], str] = {}
     for name, module in topology.modules.items():
         path: Path = ("modules", name)
         host = topology.hosts.get(module.host)
         if host is None:
-            report.add((*path, "host"), f"no such host{did_you_mean(module.host, topology.hosts)}; there are: {_list(topology.hosts)}", module.host)
+            report.add((*path, "host"), f"no such host{report.hint(module.host, topology.hosts)}; there are: {listed(topology.hosts)}", module.host)
         elif module.switch not in host.switches:
-            hint = did_you_mean(module.switch, host.switches)
-            report.add((*path, "switch"), f"no such switch on host {module.host!r}{hint}; there are: {_list(host.switches)}", module.switch)
+            hint = report.hint(module.switch, host.switches)
+            report.add((*path, "switch"), f"no such switch on host {module.host!r}{hint}; there are: {listed(host.switches)}", module.switch)
         elif (module.host, module.switch) in owner:
             report.add(path, f"is the same switch as module {owner[module.host, module.switch]!r}")
         else:
             owner[module.host, module.switch] = name
-
-
-def _list(names: object) -> str:
-    """Names for a message, not more than a line of them."""
-    assert isinstance(names, dict)
-    known = list(names)
-    return ", ".join(known[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "") if known else "none"

@@ -8,7 +8,7 @@ from vsw.config.models import StaticWords
 from vsw.config.module import Port, StaticEntry
 from vsw.config.positions import Path
 from vsw.config.problems import Report
-from vsw.config.values import did_you_mean, format_mac
+from vsw.config.values import format_mac, listed
 
 if TYPE_CHECKING:
     from vsw.config.ports import Draft
@@ -41,7 +41,8 @@ def build_static(
         if entry.vlan is not None and entry.vlan > max_vid:
             report.add((*where, "vlan"), f"VIDs of this dialect are 0 to {max_vid}", entry.vlan)
         if entry.port not in by_name:
-            report.add((*where, "port"), f"the switch has no such port{did_you_mean(entry.port, by_name)}", entry.port)
+            known = f"{report.hint(entry.port, by_name)}; it has: {listed(by_name)}"
+            report.add((*where, "port"), f"the switch has no such port{known}", entry.port)
         else:
             table.add(entry.vlan, entry.mac, by_name[entry.port], (*where, "mac"))
     return table.entries()
@@ -52,29 +53,43 @@ class _Table:
         self._ports = ports
         self._private = private
         self._report = report
-        self._vlans: dict[int, dict[int | None, int]] = {}
+        self._secondaries: dict[int, set[int]] = {}
+        for secondary, primary in private.items():
+            self._secondaries.setdefault(primary, {primary}).add(secondary)
+        self._claims: dict[int, dict[int | None, int]] = {}
 
     def add(self, vlan: int | None, mac: int, port: Port, path: Path) -> None:
         if vlan is not None:
             vlan = self._private.get(vlan, vlan)  # one table for a primary VLAN and its secondaries
-        claims = self._vlans.setdefault(mac, {})
-        for other_vlan, number in claims.items():
-            if number != port.number and self._meet(vlan, port, other_vlan, self._ports[number]):
-                where = "in any VLAN" if vlan is None and other_vlan is None else f"in VLAN {vlan if vlan is not None else other_vlan}"
-                name = self._ports[number].name
-                self._report.add(path, f"the address is already on port {name!r} of this switch, {where}", format_mac(mac))
-                return
+        claims = self._claims.setdefault(mac, {})
+        other = self._other(claims, vlan, port)
+        if other is not None:
+            number, common = other
+            name = self._ports[number].name
+            where = "any VLAN" if common is None else f"VLAN {common}"
+            self._report.add(path, f"the address is already on port {name!r} of this switch, in {where}", format_mac(mac))
         claims.setdefault(vlan, port.number)
 
-    def _meet(self, vlan: int | None, port: Port, other_vlan: int | None, other: Port) -> bool:
-        if vlan is None:
-            return other_vlan is None or self._receives(port, other_vlan)
-        return vlan == other_vlan or (other_vlan is None and self._receives(other, vlan))
+    def _other(self, claims: dict[int | None, int], vlan: int | None, port: Port) -> tuple[int, int | None] | None:
+        """Another port that claims the address, and the VLAN in which they meet."""
+        if claims.get(vlan, port.number) != port.number:
+            return claims[vlan], vlan
+        if vlan is not None:
+            number = claims.get(None, port.number)
+            return (number, vlan) if number != port.number and self._receives(self._ports[number], vlan) else None
+        if None in claims:
+            return None  # said before
+        for known, number in claims.items():
+            if known is not None and number != port.number and self._receives(port, known):
+                return number, known
+        return None
 
     def _receives(self, port: Port, vlan: int) -> bool:
+        """Whether the port carries the VLAN or, if it is a primary one, a secondary of it."""
+        family = self._secondaries.get(vlan)
         if not port.vlan.vids:
-            return self._private.get(port.vlan.vid, port.vlan.vid) == vlan
-        return vlan in port.vlan.vids or any(primary == vlan and secondary in port.vlan.vids for secondary, primary in self._private.items())
+            return port.vlan.vid == vlan or (family is not None and port.vlan.vid in family)
+        return vlan in port.vlan.vids or (family is not None and not family.isdisjoint(port.vlan.vids))
 
     def entries(self) -> tuple[StaticEntry, ...]:
-        return tuple(StaticEntry(vlan, mac, number) for mac, claims in self._vlans.items() for vlan, number in claims.items())
+        return tuple(StaticEntry(vlan, mac, number) for mac, claims in self._claims.items() for vlan, number in claims.items())

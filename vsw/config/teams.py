@@ -9,7 +9,7 @@ from vsw.config.models import TeamWords
 from vsw.config.module import Port, Team
 from vsw.config.positions import Path
 from vsw.config.problems import Report
-from vsw.config.values import did_you_mean
+from vsw.config.values import listed
 
 if TYPE_CHECKING:
     from vsw.config.ports import Draft
@@ -76,7 +76,7 @@ class TeamBuilder:
             return
         for draft in drafts:
             if draft.kind == "uplink" and draft.name not in cards:
-                message = f"the host has no such card{did_you_mean(draft.name, cards)}; it has: {', '.join(cards[:10])}"
+                message = f"the host has no such card{self.report.hint(draft.name, cards)}; it has: {listed(cards)}"
                 self.report.add(draft.path, message, draft.name)
 
     def _own(self) -> None:
@@ -125,7 +125,7 @@ class TeamBuilder:
                     self.report.add((*path, key, index), f"the card is already in `{seen[name]}` of this team", name)
                     good = False
                 elif name not in self.uplinks:
-                    known = f"{did_you_mean(name, self.uplinks)}; it has: {', '.join(self.uplinks) or 'none'}"
+                    known = f"{self.report.hint(name, self.uplinks)}; it has: {listed(self.uplinks)}"
                     self.report.add((*path, key, index), f"no uplink of switch {self.path[-1]!r}{known}", name)
                     good = False
                 seen.setdefault(name, key)

@@ -14,6 +14,8 @@ from vsw.config.dialects import DIALECTS
 
 MAX_MAC = (1 << 48) - 1
 MAX_VID = 4095
+#: Characters; every VID by itself is less.
+MAX_VID_TEXT = 1 << 15
 #: Bytes of UTF-8; names become file names (with a suffix) and names of pcapng interfaces.
 MAX_NAME = 120
 
@@ -56,6 +58,13 @@ def one_of(allowed: Iterable[str], found: object) -> str:
     """A sentence: what is allowed, and what was perhaps meant."""
     names = [str(name) for name in allowed]
     return f"must be one of {', '.join(names)}{did_you_mean(found, names)}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message, not more than a line of them."""
+    known = list(names)
+    more = f" and {len(known) - 10} more" if len(known) > 10 else ""
+    return ", ".join(known[:10]) + more if known else "none"
 
 
 def did_you_mean(found: object, known: Iterable[str]) -> str:
@@ -114,7 +123,9 @@ def parse_vids(value: object) -> frozenset[int]:
 
 @lru_cache(maxsize=4096)  # ports that are written alike share one set: 4,096 trunks of all VIDs would be a gigabyte
 def _parse_vid_text(text: str) -> frozenset[int]:
-    vids: set[int] = set()
+    bits = 0
+    if len(text) > MAX_VID_TEXT:
+        raise ValueError(f"must not be longer than {MAX_VID_TEXT} characters")
     if not text.strip():
         raise ValueError("names no VID; leave the key out for all VIDs")
     for part in text.split(","):
@@ -126,8 +137,8 @@ def _parse_vid_text(text: str) -> frozenset[int]:
             raise ValueError(f"VIDs are 0 to {MAX_VID}, not {max(first, last)}")
         if first > last:
             raise ValueError(f"the range {first}-{last} runs backwards")
-        vids.update(range(first, last + 1))
-    return frozenset(vids)
+        bits |= ((1 << (last - first + 1)) - 1) << first
+    return frozenset(vid for vid in range(MAX_VID + 1) if bits >> vid & 1)
 
 
 def format_vids(vids: Iterable[int]) -> str:
