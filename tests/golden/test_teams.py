@@ -166,6 +166,14 @@ def test_a_team_counts_as_one_port_in_a_plain_switch(
     assert fate(once(plain(policy, lacp=lacp), frame(destination, source, "8100:10"), port_in)) == expected
 
 
+@pytest.mark.parametrize(("port_in", "expected"), [(0, "1 4"), (1, "0 4"), (2, "0 4"), (4, "0 1"), (5, "0 2")])
+def test_two_bonds_are_two_ports(port_in: int, expected: str) -> None:
+    ports = [port(0, trunk()), *(uplink(number, team=number // 3) for number in (1, 2, 4, 5))]
+    teams = (team("port-id", [1, 2], lacp=True, assignment="buckets"), team("src-mac", [4, 5], lacp=True))
+    made = module("ovs", ports, teams=teams)
+    assert fate(once(made, frame(BROADCAST, 2, "8100:10"), port_in)) == expected
+
+
 def test_no_usable_member() -> None:
     switch = ReferenceSwitch(plain("src-mac"))
     for number in (1, 2, 3):
