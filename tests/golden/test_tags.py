@@ -260,8 +260,8 @@ def test_ovs_compares_tags_from_the_inside() -> None:
 
 
 def test_a_virtual_switch_reads_one_tag() -> None:
-    made = module("vsw", [port(0, trunk()), port(1, access(10))], vlan_limit=2)
-    assert once(made, frame(BROADCAST, 1, "8100:10 8100:5"), 0).copies[0].data == frame(BROADCAST, 1, "8100:5")
+    made = module("vsw", [port(0, access(10)), port(1, trunk())], vlan_limit=2)
+    assert once(made, frame(BROADCAST, 1, "8100:0 8100:5"), 0).copies[0].data == frame(BROADCAST, 1, "8100:10 8100:5")
 
 
 def test_payload_is_left_alone() -> None:
