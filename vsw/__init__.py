@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from vsw.errors import ConfigError as ConfigError
     from vsw.errors import UsageError as UsageError
     from vsw.errors import VswError as VswError
+    from vsw.switch.result import Counters as Counters
+    from vsw.switch.result import Result as Result
+    from vsw.switch.switch import Event as Event
+    from vsw.switch.switch import Switch as Switch
     from vsw.verdicts import Reason as Reason
     from vsw.verdicts import Verdict as Verdict
 
@@ -35,6 +39,10 @@ _HOME = {
     "UsageError": "vsw.errors",
     "Verdict": "vsw.verdicts",
     "VswError": "vsw.errors",
+    "Counters": "vsw.switch.result",
+    "Event": "vsw.switch.switch",
+    "Result": "vsw.switch.result",
+    "Switch": "vsw.switch.switch",
     "load": "vsw.config.load",
     "loads": "vsw.config.load",
     "open_capture": "vsw.capture",

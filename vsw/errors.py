@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class VswError(Exception):
-    """Base of all errors that vsw raises on purpose."""
+    """Base of all errors that vsw raises on purpose.
+
+    ``result`` is the :class:`~vsw.switch.result.Result` of what had been done before, where a run ended early; else None.
+    """
+
+    result: Any = None
 
 
 class ConfigError(VswError):

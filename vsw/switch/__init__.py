@@ -1,0 +1,1 @@
+"""One module: the switch that users hold, and how its configuration becomes tables."""
