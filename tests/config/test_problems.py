@@ -71,6 +71,8 @@ CASES: list[tuple[str, str, list[tuple[int, str, str]]]] = [
     ("memory", "[vms.v]\nmemory = '2 GB'\nhost = 'h'", [(2, "vms.v.memory", "must be a number of bytes")]),
     ("disk-size", "[vms.v]\nhost = 'h'\ndisks = [{ file = 'a', size = 513 }]", [(3, "vms.v.disks[0].size", "multiple of 512")]),
     ("speed", "[hosts.h.nics]\na = { speed = '10 Gbit' }", [(2, "hosts.h.nics.a.speed", "must be a speed in bit/s")]),
+    ("pci-newline", "[hosts.h.nics]\na = { pci = 'a' }\nb = { pci = \"x\\n\" }", [(3, "hosts.h.nics.b.pci", "control characters")]),
+    ("disk-file-empty", "[vms.v]\nhost = 'h'\ndisks = [{ file = '' }]", [(3, "vms.v.disks[0].file", "must not be empty")]),
     # Words.
     ("dialect", f"{SWITCH}\ndialect = 'vsv'", [(2, f"{S}.dialect", "must be one of vsw, vss, ovs (did you mean 'vsw'?)")]),
     ("learning", f"{SWITCH}\nlearning = 'on'", [(2, f"{S}.learning", "must be one of none, outside, full")]),

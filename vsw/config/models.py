@@ -36,7 +36,7 @@ MAX_ENTRIES = 1 << 20
 MIN_MTU, MAX_MTU = 68, 65535
 
 Name = Annotated[str, AfterValidator(check_name)]
-Text = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"\A[^\x00-\x1f\x7f]*\z")]
+Text = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Mac = Annotated[
     int,
     BeforeValidator(parse_station),
