@@ -44,7 +44,7 @@ class TeamBuilder:
         if draft.kind == "uplink":
             if override is not None:
                 self.report.add(place, f"uplink {draft.name!r} is a member of the switch's team, it can't have its own")
-            return next((index for index, team in enumerate(self.teams) if draft.number in team.active + team.standby), None)
+            return next((index for index, team in enumerate(self.teams) if draft.number in team.active + team.standby + team.unused), None)
         if override is None:
             return 0 if self.teams and self.dialect.virtual else None
         if not self.dialect.virtual:
