@@ -177,8 +177,9 @@ def frame(chance: random.Random, of: Module, destination: int, source: int, port
     if ethertype <= 0x0600 and chance.random() < 0.5:  # from 0x0600 on it is a type, and SNAP nothing but payload
         payload = SNAP + struct.pack("!H", chance.choice((0x0800, C_TAG, S_TAG, LEGACY_TAG))) + payload
     data = addresses + tags + struct.pack("!H", ethertype) + payload
-    if chance.random() < 0.07:  # cut within the tags or a SNAP header, or right after them
-        data = data[: chance.randint(14, 14 + len(tags) + chance.choice((4, 10)))]
+    if chance.random() < 0.1:  # cut about the end of the tags, or anywhere up to the end of a SNAP header
+        end = 14 + len(tags)
+        data = data[: max(14, chance.choice((end - 2, end - 1, end, chance.randint(14, end + 10))))]
     return Offered(port.number, data)
 
 

@@ -78,8 +78,9 @@ def _apply(switch: ReferenceSwitch, events: Sequence[PortEvent], index: int) -> 
 
 def datapath(module: Module, frames: Sequence[Offered], events: Sequence[PortEvent] = ()) -> list[Outcome]:
     # Imported here, so that the reference can be compared where the datapath is not built.
+    from vsw.switch.switch import Event, Switch
+
     from vsw.datapath.batch import Batch
-    from vsw.switch import Event, Switch
 
     lengths = np.array([len(frame.data) for frame in frames], dtype=np.uint32)
     offsets = np.concatenate(([0], np.cumsum(lengths[:-1], dtype=np.uint64))).astype(np.uint64)

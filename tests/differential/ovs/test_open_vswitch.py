@@ -11,10 +11,10 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 
-import vsw.switch
 from tests.differential.ovs import cases
 from tests.differential.ovs.driver import Egress, Offered, OpenVSwitch, missing, script
 from tests.differential.ovs.implementations import IMPLEMENTATIONS, Implementation, Outcome, PortEvent, explain
@@ -37,7 +37,7 @@ def peer() -> Iterator[OpenVSwitch]:
 @pytest.fixture(params=IMPLEMENTATIONS, ids=repr)
 def implementation(request: pytest.FixtureRequest) -> Implementation:
     implementation: Implementation = request.param
-    if implementation.name == "datapath" and not hasattr(vsw.switch, "Switch"):
+    if implementation.name == "datapath" and find_spec("vsw.switch.switch") is None:
         pytest.skip("the datapath is not there")
     return implementation
 
@@ -133,16 +133,16 @@ PLAIN = (
     Reason.PROTECTED,
 )
 ALL_BUT_0 = ",".join(map(str, range(1, 4096)))
-BALANCING: tuple[Policy, ...] = ("src-mac", "port-id", "ip-hash", "layer2")
+BALANCING: tuple[Policy, ...] = ("src-mac", "layer2+3")
 
 
 def test_learning(peer: OpenVSwitch, implementation: Implementation) -> None:
-    outcomes = [outcome for seed in range(1000, 1024) for outcome in compare_in_order(peer, implementation, seed, 50)]
+    outcomes = [outcome for seed in range(1000, 1018) for outcome in compare_in_order(peer, implementation, seed, 50)]
     assert_variety(outcomes, PLAIN)
 
 
 def test_static_entries(peer: OpenVSwitch, implementation: Implementation) -> None:
-    outcomes = [outcome for seed in range(2000, 2024) for outcome in compare_in_any_order(peer, implementation, seed, 50)]
+    outcomes = [outcome for seed in range(2000, 2014) for outcome in compare_in_any_order(peer, implementation, seed, 50)]
     assert_variety(outcomes, PLAIN)
 
 
@@ -155,7 +155,7 @@ def test_active_backup(peer: OpenVSwitch, implementation: Implementation) -> Non
 def test_failover(peer: OpenVSwitch, implementation: Implementation, failback: bool) -> None:
     """The active member goes down and comes up again, then the other one; addresses learned on the bond stay with it."""
     outcomes = []
-    for seed in range(6000, 6008):
+    for seed in range(6000, 6006):
         module = cases.module(seed, bond="explicit", members=2)
         module = replace(module, teams=(replace(module.teams[0], failback=failback),))
         first, second = module.teams[0].active
@@ -226,7 +226,7 @@ WORDS = (
 def test_words_of_the_configuration(peer: OpenVSwitch, implementation: Implementation) -> None:
     """A topology file and ``ovs-vsctl`` with the same words in it."""
     outcomes = []
-    for seed in range(5000, 5030):
+    for seed in range(5000, 5014):
         chosen = random.Random(seed).sample(WORDS, 5)
         lines = [f"p{number} = {{ {ours} }}" for number, (ours, _) in enumerate(chosen)]
         static = '[{ mac = "02:00:00:00:00:a1", vlan = 10, port = "p0" }, { mac = "02:00:00:00:00:a2", vlan = 0, port = "p1" }]'
