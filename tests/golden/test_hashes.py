@@ -182,7 +182,7 @@ TCI = [
     ("priority tag with DEI", access(10), "8100:0.5d", 5 << 13 | 1 << 12 | 10),
     ("trunk", trunk(), "8100:20.1", 1 << 13 | 20),
     ("VLAN 0", trunk(), "", 0),
-    ("VLAN 0 with priority", trunk(), "8100:0.5", 0),
+    ("VLAN 0 with priority", trunk(), "8100:0.5", 5 << 13),
     ("tunnel", tunnel(30), "8100:20.7", 30),
 ]
 

@@ -26,7 +26,7 @@ def team_hash(policy: Policy, frame: bytes, port_in: int, tci: int, ip_hash_bits
     """The hash of a frame by a policy.
 
     ``frame`` is D (at least 14 bytes), ``port_in`` the ingress port's number, ``tci`` the 16 bits PCP, DEI and VID
-    of the VLAN that the frame is in (0 in VLAN 0).  Policy ``explicit`` has no hash: 0.
+    of the VLAN that the frame is in.  Policy ``explicit`` has no hash: 0.
     """
     match policy:
         case "port-id":

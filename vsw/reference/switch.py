@@ -404,9 +404,9 @@ class ReferenceSwitch:
         return member
 
     def _tci(self, frame: Passage) -> int:
-        """PCP and DEI as carried (of a tunnel: none), the VID of the VLAN; 0 in VLAN 0."""
+        """PCP and DEI as carried (of a tunnel: none), the VID of the VLAN."""
         vlan = _vlan(frame)
-        if vlan == 0 or not frame.tags or frame.port.vlan.mode == "dot1q-tunnel":
+        if not frame.tags or frame.port.vlan.mode == "dot1q-tunnel":
             return vlan
         return frame.tags[0].pcp << 13 | frame.tags[0].dei << 12 | vlan
 

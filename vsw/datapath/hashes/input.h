@@ -14,7 +14,7 @@ typedef struct vsw_hash_input {
     uint32_t type_at;                  /* offset of D's EtherType: 12, or behind the tag that was read (16; 20 where one was taken off before) */
     uint32_t captured;                 /* bytes of the frame that are there */
     uint32_t ip_hash_bits;             /* 8 or 32 */
-    uint16_t tci;                      /* of the VLAN that the frame is in: PCP and DEI as carried, VID; 0 in VLAN 0 */
+    uint16_t tci;                      /* of the VLAN that the frame is in: PCP and DEI as carried, VID */
     uint16_t port;                     /* number of the port that the frame came in by */
 } vsw_hash_input;
 
