@@ -19,7 +19,7 @@ COMPILED := $(shell find vsw -name '*.pyx' -o -name '*.pxd' -o -name '*.h' | gre
 
 EXAMPLE := examples/two-vlans.toml examples/two-vlans.pcapng
 
-.PHONY: help demo test lint build differential differential-ovs mutants sanitize bench fresh record clean
+.PHONY: help demo test lint build differential differential-ovs bonding mutants sanitize bench fresh record clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -44,6 +44,9 @@ differential: $(STAMPS)/built $(STAMPS)/test ## Compare datapath, reference and 
 
 differential-ovs: $(STAMPS)/built $(STAMPS)/test ## Compare with Open vSwitch, 50,000 frames an implementation
 	$(RUN) -m pytest -m long -s --benchmark-disable $(PYTEST_ARGS) tests/differential/ovs
+
+bonding: $(STAMPS)/built $(STAMPS)/test ## Compare team hashes with a Linux bond in a guest (needs qemu-system-x86, busybox-static)
+	$(RUN) -m pytest -m 'long and e2e' --benchmark-disable $(PYTEST_ARGS) tests/e2e/test_bonding.py
 
 mutants: $(STAMPS)/built $(STAMPS)/test ## Show that the suite catches seeded mistakes in the datapath
 	$(RUN) scripts/mutants.py
