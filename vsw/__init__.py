@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vsw.capture import Capture as Capture
+    from vsw.capture import PcapngWriter as PcapngWriter
+    from vsw.capture import PcapWriter as PcapWriter
+    from vsw.capture import merge as merge
     from vsw.capture import open_capture as open_capture
     from vsw.config.lab import Host as Host
     from vsw.config.lab import Lab as Lab
@@ -35,6 +38,8 @@ _HOME = {
     "Host": "vsw.config.lab",
     "Lab": "vsw.config.lab",
     "Module": "vsw.config.module",
+    "PcapWriter": "vsw.capture",
+    "PcapngWriter": "vsw.capture",
     "Reason": "vsw.verdicts",
     "UsageError": "vsw.errors",
     "Verdict": "vsw.verdicts",
@@ -45,6 +50,7 @@ _HOME = {
     "Switch": "vsw.switch.switch",
     "load": "vsw.config.load",
     "loads": "vsw.config.load",
+    "merge": "vsw.capture",
     "open_capture": "vsw.capture",
     "team_hash": "vsw.datapath.team_hash",
 }

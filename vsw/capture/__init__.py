@@ -2,5 +2,7 @@
 
 from vsw.capture.capture import Capture, CaptureReader, open_capture
 from vsw.capture.frame import ByteRange, Frame, Interface
+from vsw.capture.merge import merge
+from vsw.capture.writer import PcapngWriter, PcapWriter
 
-__all__ = ["ByteRange", "Capture", "CaptureReader", "Frame", "Interface", "open_capture"]
+__all__ = ["ByteRange", "Capture", "CaptureReader", "Frame", "Interface", "PcapWriter", "PcapngWriter", "merge", "open_capture"]
