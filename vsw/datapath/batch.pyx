@@ -103,7 +103,7 @@ cdef class Batch(FrameSource):
     """Frames that lie in arrays; accepted wherever a capture is.
 
     Made by :meth:`from_arrays` or :meth:`from_frames`.  ``len()`` is the number of frames; ``batch[10:20]`` is a batch over the same memory;
-    ``batch[i]`` and iteration give :class:`~vsw.datapath.frame.Frame` objects whose ``data`` is a read-only view.
+    ``batch[i]`` and iteration give :class:`~vsw.datapath.frame.Frame` objects, with a copy of the bytes.
 
     ``buffer``, ``offsets``, ``lengths``, ``wire_lengths``, ``time`` and ``port_in`` are the arrays that it was made from (``time`` and ``port_in``
     may be ``None``; ``wire_lengths`` is ``lengths`` where there were none).
@@ -201,7 +201,7 @@ cdef class Batch(FrameSource):
         except IndexError:
             raise IndexError(f"frame {index} of a batch of {self.count}") from None
         start = int(self.offsets[i])
-        data = memoryview(self.buffer)[start:start + int(self.lengths[i])].toreadonly()
+        data = self.buffer[start:start + int(self.lengths[i])].tobytes()
         return Frame(data, int(self.wire_lengths[i]), 0 if self.time is None else int(self.time[i]), 0)
 
     def __iter__(self):

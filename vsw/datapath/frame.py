@@ -8,12 +8,11 @@ from typing import NamedTuple
 class Frame(NamedTuple):
     """A frame of a batch or a capture.
 
-    ``data``: the captured bytes, from the destination address on, without FCS (a read-only view; ``bytes(frame.data)`` copies them).
-    ``length``: bytes that the frame had on the wire, at least ``len(data)``.  ``time``: nanoseconds since the epoch.
-    ``interface``: index into the source's ``interface_names()``.
+    ``data``: the captured bytes (a copy), from the destination address on, without FCS.  ``length``: bytes that the frame had on the wire, at least
+    ``len(data)``.  ``time``: nanoseconds since the epoch.  ``interface``: index into the source's ``interface_names()``.
     """
 
-    data: memoryview | bytes
+    data: bytes
     length: int
     time: int
     interface: int
