@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from vsw.config.load import loads as loads
     from vsw.config.module import Module as Module
     from vsw.datapath.batch import Batch as Batch
+    from vsw.datapath.classify import classify as classify
+    from vsw.datapath.rows import ROW as ROW
+    from vsw.datapath.rows import RowFlag as RowFlag
     from vsw.datapath.team_hash import team_hash as team_hash
     from vsw.errors import CaptureError as CaptureError
     from vsw.errors import ConfigError as ConfigError
@@ -40,7 +43,9 @@ _HOME = {
     "Module": "vsw.config.module",
     "PcapWriter": "vsw.capture",
     "PcapngWriter": "vsw.capture",
+    "ROW": "vsw.datapath.rows",
     "Reason": "vsw.verdicts",
+    "RowFlag": "vsw.datapath.rows",
     "UsageError": "vsw.errors",
     "Verdict": "vsw.verdicts",
     "VswError": "vsw.errors",
@@ -48,6 +53,7 @@ _HOME = {
     "Event": "vsw.switch.switch",
     "Result": "vsw.switch.result",
     "Switch": "vsw.switch.switch",
+    "classify": "vsw.datapath.classify",
     "load": "vsw.config.load",
     "loads": "vsw.config.load",
     "merge": "vsw.capture",

@@ -9,6 +9,7 @@
 
 enum {
     VSW_IPV4_VERSION_IHL = 0,
+    VSW_IPV4_TOS = 1,
     VSW_IPV4_TOTAL_LENGTH = 2,
     VSW_IPV4_FRAGMENT = 6,
     VSW_IPV4_PROTOCOL = 9,
@@ -20,6 +21,8 @@ enum {
     VSW_IPV4_MORE_FRAGMENTS = 0x2000,
     VSW_IPV4_FRAGMENT_OFFSET = 0x1FFF, /* in 8-byte units */
 
+    VSW_IPV6_VERSION = 0,
+    VSW_IPV6_CLASS_SHIFT = 4,          /* the first two octets: version, traffic class, flow label */
     VSW_IPV6_PAYLOAD_LENGTH = 4,
     VSW_IPV6_NEXT = 6,
     VSW_IPV6_SRC = 8,
