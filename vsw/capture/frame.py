@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-
-class Frame(NamedTuple):
-    """One frame: its captured bytes (a copy), its length on the wire, nanoseconds since the epoch, the interface's index."""
-
-    data: bytes
-    length: int
-    time: int
-    interface: int
+from vsw.datapath.frame import Frame as Frame
 
 
 class ByteRange(NamedTuple):
