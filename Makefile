@@ -55,6 +55,7 @@ sanitize: $(STAMPS)/built $(STAMPS)/test ## Run the suite under AddressSanitizer
 	JOBS=$(JOBS) scripts/sanitize.sh $(RUN) $(PYTEST_ARGS)
 
 bench: $(STAMPS)/built $(STAMPS)/bench ## Measure (quiet machine; see docs/benchmarks.md)
+	$(RUN) -m pytest bench --benchmark-only --benchmark-columns=min,median,max
 	$(RUN) bench/compare.py
 
 fresh: ## Prove the README in a bare Debian root (needs root and debootstrap)
