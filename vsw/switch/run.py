@@ -100,6 +100,7 @@ class Share:
         self.parts: list[dict[str, NDArray[Any]]] = []
         self.copies: list[NDArray[np.void]] = []
         self.error: BaseException | None = None
+        self.spare = False
         self.recorder = Recorder() if run.copies else None
         self.worker: Worker = run.switch.datapath.worker()
         self.stop = threading.Event()
@@ -164,7 +165,11 @@ class Share:
             part = new_columns(rows)
         room = len(part["verdict"])
         if not room:
-            raise UsageError(f"out has room for {len(run.out['verdict']) if run.out else 0} frames; there are more")
+            # `out` is full.  A row to spare shows whether the frames have ended too.
+            if self.spare:
+                raise UsageError(f"out has room for {self.frames - 1} frames; there are more")
+            self.spare = True
+            part, room = new_columns(1), 1
         self.parts.append(part)
         self.worker.columns(part)
         return room
