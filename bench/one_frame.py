@@ -6,12 +6,12 @@ import timeit
 from collections.abc import Callable
 
 import numpy as np
-from vsw.switch.result import new_columns
 
 import vsw
 from vsw.config.module import Module
 from vsw.measure.lab import bench_module
 from vsw.measure.traffic import Kind, Mix, chunks
+from vsw.switch.result import new_columns
 
 CALLS = 20_000
 TIMES = 15
