@@ -18,7 +18,7 @@ static inline uint32_t vsw_team_pick(const vsw_tables *t, uint32_t index, const 
         .frame = f->data,
         .type_at = f->type_at + f->skip,
         .captured = f->captured + f->skip,
-        .tci = f->vlan ? (uint16_t)(f->carried | f->vlan) : 0,
+        .tci = (uint16_t)(f->carried | f->vlan),
         .port = f->port_in,
         .ip_hash_bits = team->ip_hash_bits,
     };
