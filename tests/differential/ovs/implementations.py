@@ -14,7 +14,9 @@ import numpy as np
 
 from tests.differential.ovs.driver import Egress, Offered
 from vsw.config.module import Module
+from vsw.datapath.batch import Batch
 from vsw.reference.switch import ReferenceSwitch
+from vsw.switch.switch import Event, Switch
 from vsw.verdicts import Reason
 
 
@@ -78,9 +80,7 @@ def _apply(switch: ReferenceSwitch, events: Sequence[PortEvent], index: int) -> 
 
 def datapath(module: Module, frames: Sequence[Offered], events: Sequence[PortEvent] = ()) -> list[Outcome]:
     # Imported here, so that the reference can be compared where the datapath is not built.
-    from vsw.switch.switch import Event, Switch
 
-    from vsw.datapath.batch import Batch
 
     lengths = np.array([len(frame.data) for frame in frames], dtype=np.uint32)
     offsets = np.concatenate(([0], np.cumsum(lengths[:-1], dtype=np.uint64))).astype(np.uint64)
