@@ -60,7 +60,7 @@ typedef struct vsw_fdb {
     uint32_t any_count;          /* any-VLAN entries; 0 saves the second probe */
     uint64_t entries;
     size_t mapped;
-    /* Filter over the MACs of static entries on local ports, by MAC alone: one probe of a bit says "surely not local". */
+    /* Filter over the MACs of static entries, by MAC alone: one probe of a bit says "surely none has it". */
     uint64_t *filter;
     uint32_t filter_shift;
     uint32_t learned_capacity;

@@ -156,8 +156,6 @@ static inline uint32_t vsw_burst_exact(vsw_worker *w, uint32_t count, int64_t un
     return count;
 }
 
-#include "vsw/datapath/stages/fast.h"
-
 /* Empties the packed counters of the fast lane into the plain ones. */
 static inline void vsw_counters_unpack(vsw_counters *n) {
     if (!n->packed_bursts)
@@ -172,6 +170,8 @@ static inline void vsw_counters_unpack(vsw_counters *n) {
     }
     n->packed_bursts = 0;
 }
+
+#include "vsw/datapath/stages/fast.h"
 
 /* Why a run came back. */
 enum vsw_stop { VSW_STOP_END = 0, VSW_STOP_LIMIT = 1, VSW_STOP_UNTIL = 2, VSW_STOP_SINK = 3 };

@@ -341,7 +341,7 @@ cdef class Datapath:
             except BaseException:
                 vsw_fdb_free(&fdb)
                 raise
-            _note_local(&fdb, tables.static, own["ports"])
+            _note_local(&fdb, tables.static)
             self._close()
             old, old_owners = self.fdb, self.owners
             previous = self.current
@@ -391,7 +391,7 @@ cdef class Datapath:
                 _forget_claimed(&self.fdb, delta.add)
                 _fill(&self.fdb, delta.add, True)
                 _fill(&self.owners, delta.add_owners, True)
-                _note_local(&self.fdb, delta.add, own["ports"])
+                _note_local(&self.fdb, delta.add)
                 vsw_fdb_drop_claimed(&self.fdb, &self.tables)
             finally:
                 self._open()
@@ -558,10 +558,9 @@ cdef int _forget_claimed(vsw_fdb *f, object entries) except -1:
     return 0
 
 
-cdef int _note_local(vsw_fdb *f, object entries, object ports) except -1:
-    """Set the filter's bits for the addresses of local ports."""
-    local = (ports["flags"][entries.port & VSW_FDB_PORT] & VSW_PORT_UPLINK) == 0
-    cdef const uint64_t[::1] macs = np.ascontiguousarray(entries.mac[local], np.uint64)
+cdef int _note_local(vsw_fdb *f, object entries) except -1:
+    """Set the filter's bits for the addresses."""
+    cdef const uint64_t[::1] macs = np.ascontiguousarray(entries.mac, np.uint64)
     cdef Py_ssize_t i
     with nogil:
         for i in range(macs.shape[0]):

@@ -249,19 +249,18 @@ class _Compiler:
         rows: list[tuple[int, int]] = []
         length = 0
         known: dict[bytes, int] = {}
+        numbers = np.zeros(t.VIDS, np.uint32)
         for column, mask in (("group", local), ("promiscuous", promiscuous)):
             sets = np.packbits((receive & mask[:, None]).T, axis=1)
-            distinct, which = np.unique(sets, axis=0, return_inverse=True) if self.count else (sets[:1], np.zeros(t.VIDS, int))
-            numbers = []
-            for row in distinct:
+            for vid, row in enumerate(sets):
                 number = known.setdefault(row.tobytes(), len(rows))
                 if number == len(rows):
                     ports = np.flatnonzero(np.unpackbits(row)).astype(np.uint16)
                     rows.append((length, len(ports)))
                     members.append(ports)
                     length += len(ports)
-                numbers.append(number)
-            vlans[column] = np.array(numbers, np.uint32)[which.reshape(-1)]
+                numbers[vid] = number
+            vlans[column] = numbers
         groups = np.array(rows, t.GROUP)
         vlans["flags"] = np.where(groups["count"][vlans["promiscuous"]] > 0, t.VLAN_PROMISCUOUS, 0)
         return vlans, groups, np.concatenate(members) if members else np.empty(0, np.uint16)
