@@ -64,19 +64,23 @@ while IFS= read -r line; do
     value=${line#*=}
     value=${value//\\n/ }
     key=${key//-/_}
-    settings+=("PIP_${key^^}=$value")
+    words=()
     for word in $value; do
         path=${word#file://}
-        case $path in /*) ;; *) continue ;; esac
-        if [ -d "$path" ]; then
+        if [[ $path = /* && -d $path ]]; then
+            # The files of an index lie beside its pages.
+            [ "$(basename "$path")" != simple ] || path=$(dirname "$path")
             mkdir -p "$root$path"
             mount --bind "$path" "$root$path"
             mount -o remount,bind,ro "$root$path"
-        elif [ -f "$path" ]; then
-            mkdir -p "$root$(dirname "$path")"
-            cp -L "$path" "$root$path"
+        elif [[ $path = /* && -f $path ]]; then
+            # Under a name of its own: a package that is installed later may bring a file of the same name.
+            word=/etc/fresh/${#settings[@]}-$(basename "$path")
+            install -D -m 644 "$path" "$root$word"
         fi
+        words+=("$word")
     done
+    settings+=("PIP_${key^^}=${words[*]}")
 done < <(python3 -m pip config list 2>/dev/null | sed -n "s/^[^.]*\\.\\([a-z-]*\\)='\\(.*\\)'\$/\\1=\\2/p")
 for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
     [ -z "${!name:-}" ] || settings+=("$name=${!name}")
