@@ -138,7 +138,8 @@ class Tables:
 class Delta:
     """Rows for :meth:`Datapath.apply`; what is empty stays as it is.
 
-    ``ports``, ``accept``, ``receive``, ``vlans`` and ``teams`` map the number of a row to the row; ``module``, ``groups`` and ``members`` are whole arrays.
+    ``ports``, ``accept``, ``receive``, ``vlans`` and ``teams`` map the number of a row to the row; ``module``, ``groups`` and
+    ``members`` are whole arrays.
     ``remove`` and ``add`` are static entries (``add`` replaces an entry with the same key); ``remove_owners`` and ``add_owners`` likewise.
     Teams and ports may be added up to the bounds of the schema.
     """

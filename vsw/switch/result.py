@@ -54,7 +54,10 @@ class Counters:
     @classmethod
     def from_worker(cls, counters: Mapping[str, Any], ports: int) -> Counters:
         """From the dictionary of :meth:`Worker.counters`."""
-        totals = ("offered", "delivered", "consumed", "copies_selected", "copies_out", "time_backwards", "normalised", "learned", "moved", "evicted", "aged")
+        totals = (
+            "offered", "delivered", "consumed", "copies_selected", "copies_out", "time_backwards", "normalised", "learned", "moved",
+            "evicted", "aged",
+        )  # fmt: skip
         arrays = ("rx_frames", "rx_bytes", "tx_frames", "tx_bytes")
         return cls(
             dropped=counters["reasons"],
@@ -158,7 +161,8 @@ class Result:
         """The totals under the stable keys of the command line's ``--json``.
 
         ``frames``, ``delivered``, ``consumed``, ``copies``, ``dropped`` {reason: count}, ``ports`` {name: {``rx_frames``, ``rx_bytes``,
-        ``tx_frames``, ``tx_bytes``, ``dropped``, ``filtered``}}, ``seconds``, and ``module``, ``dialect``, ``ingress``, ``normalised``, ``time_backwards``, ``workers``.
+        ``tx_frames``, ``tx_bytes``, ``dropped``, ``filtered``}}, ``seconds``, and ``module``, ``dialect``, ``ingress``, ``normalised``,
+        ``time_backwards``, ``workers``.
         """
         counters = self.counters
         ports = {}
