@@ -14,13 +14,15 @@ MAX_DEPTH = 32
 Path = tuple[str | int, ...]
 
 _BLANK = re.compile(r"[ \t]*")
-_FILLER = re.compile(r"(?:[ \t\r\n]+|#[^\n]*+)*+")
+_FILLER = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SCALAR = re.compile(r"[^,\]}#\r\n]+")
+# The alternatives begin with different characters, so that a string without an end is given up in linear time.  (Possessive
+# quantifiers would say so, but Python before 3.11.5 matches them wrongly.)
 _STRINGS = (
-    re.compile(r'"""(?:[^"\\]|\\(?:.|\n)|"{1,2}(?!"))*+"{3,5}'),
-    re.compile(r"'''(?:[^']|'{1,2}(?!'))*+'{3,5}"),
-    re.compile(r'"((?:[^"\\\n]|\\.)*+)"'),
+    re.compile(r'"""(?:[^"\\]|\\(?:.|\n)|"(?!""))*"{3,5}'),
+    re.compile(r"'''(?:[^']|'(?!''))*'{3,5}"),
+    re.compile(r'"((?:[^"\\\n]|\\.)*)"'),
     re.compile(r"'([^'\n]*)'"),
 )
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))")
