@@ -35,21 +35,21 @@ cdef uint32_t next_burst(vsw_source *base, vsw_burst *burst, uint32_t limit) noe
     cdef const uint64_t *offsets = self.offsets + self.at
     cdef const uint32_t *lengths = self.lengths + self.at
     cdef const uint32_t *wire_lengths = self.wire_lengths + self.at
-    cdef uint64_t offset, end, last = 0, bytes_read = 0, size = self.size
-    cdef uint32_t i, captured, length, bad = 0
+    cdef uint64_t offset, end, last = 0, negative = 0
+    cdef uint32_t i, captured, length
 
     for i in range(count):
         offset = offsets[i]
         captured = lengths[i]
         length = wire_lengths[i]
         end = offset + captured
-        bad |= (offset > size) | (end > size) | (length < captured)
         last = end if end > last else last
-        bytes_read += captured
+        # Bit 63 gathers whether an offset is beyond any buffer, or a length below what was captured.
+        negative |= offset | (<uint64_t> length - captured)
         burst.data[i] = self.buffer + offset
         burst.captured[i] = captured
         burst.length[i] = length
-    if bad:                            # the arrays have changed since the batch was made
+    if last > self.size or negative >> 63:    # the arrays have changed since the batch was made
         base.failed = 1
         burst.count = 0
         return 0
@@ -59,8 +59,8 @@ cdef uint32_t next_burst(vsw_source *base, vsw_burst *burst, uint32_t limit) noe
     else:
         memset(burst.time, 0, count * sizeof(int64_t))
     burst.count = count
-    burst.roomy = last + VSW_SLACK <= size
-    base.position += bytes_read
+    burst.roomy = last + VSW_SLACK <= self.size
+    base.position = last if last > base.position else base.position
     self.at += count
     return count
 

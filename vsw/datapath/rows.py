@@ -48,20 +48,20 @@ class RowFlag(IntFlag):
     GROUP = 1 << 0
     #: The destination is ff:ff:ff:ff:ff:ff.
     BROADCAST = 1 << 1
+    #: ``sport`` and ``dport`` were read: TCP, UDP, UDP-Lite, SCTP or DCCP.
+    HAS_PORTS = 1 << 2
     #: ``ethertype`` is below 0x0600: an 802.3 frame's length.
-    LENGTH_FIELD = 1 << 2
+    LENGTH_FIELD = 1 << 3
     #: ``ethertype`` is a TPID: a third tag, or one that is cut short.
-    UNREAD_TAG = 1 << 3
+    UNREAD_TAG = 1 << 4
     #: The IPv4 header has options, or the IPv6 header is followed by extension headers.
-    IP_OPTIONS = 1 << 4
+    IP_OPTIONS = 1 << 5
     #: Part of a fragmented packet, the first part too.
-    FRAGMENT = 1 << 5
-    #: The source is a group address, which no station may use.
-    GROUP_SOURCE = 1 << 6
+    FRAGMENT = 1 << 6
     #: A part of a fragmented packet that is not the first: it has no transport header.
     LATER_FRAGMENT = 1 << 7
-    #: ``sport`` and ``dport`` were read: TCP, UDP, UDP-Lite, SCTP or DCCP.
-    HAS_PORTS = 1 << 8
+    #: The source is a group address, which no station may use.
+    GROUP_SOURCE = 1 << 8
     #: A header ends behind the captured bytes, though not behind the frame's end.  Nothing from that header on was read.
     CUT = 1 << 9
     #: A header ends behind the frame's end, or contradicts itself (IP version, IPv4 header length).  Nothing from that header on was read.

@@ -27,7 +27,7 @@ static inline int vsw_classify_has_vectors(void)
 #endif
 }
 
-/* All frames of a burst into rows from `out` on, which is a multiple of 16 bytes from 0 if `past_caches`. */
+/* All frames of a burst (one at least) into rows from `out` on, which is a multiple of 16 bytes from 0 if `past_caches`. */
 static inline void vsw_classify_burst(uint64_t *out, const vsw_burst *burst, int vectors, int past_caches)
 {
 #if defined(__x86_64__)

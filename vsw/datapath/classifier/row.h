@@ -29,13 +29,13 @@ _Static_assert(sizeof(vsw_row) == VSW_ROW_WORDS * sizeof(uint64_t), "a row is te
 enum {
     VSW_ROW_GROUP = 1 << 0,
     VSW_ROW_BROADCAST = 1 << 1,
-    VSW_ROW_LENGTH_FIELD = 1 << 2,
-    VSW_ROW_UNREAD_TAG = 1 << 3,
-    VSW_ROW_IP_OPTIONS = 1 << 4,
-    VSW_ROW_FRAGMENT = 1 << 5,
-    VSW_ROW_GROUP_SOURCE = 1 << 6,     /* the place of the source's first octet in a frame: see vsw_classify_straight */
+    VSW_ROW_HAS_PORTS = 1 << 2,
+    VSW_ROW_LENGTH_FIELD = 1 << 3,
+    VSW_ROW_UNREAD_TAG = 1 << 4,
+    VSW_ROW_IP_OPTIONS = 1 << 5,
+    VSW_ROW_FRAGMENT = 1 << 6,
     VSW_ROW_LATER_FRAGMENT = 1 << 7,
-    VSW_ROW_HAS_PORTS = 1 << 8,
+    VSW_ROW_GROUP_SOURCE = 1 << 8,          /* bit 0 of the second octet: straight.h puts it there */
     VSW_ROW_CUT = 1 << 9,
     VSW_ROW_MALFORMED = 1 << 10,
 };

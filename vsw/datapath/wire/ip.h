@@ -12,6 +12,7 @@ enum {
     VSW_IPV4_TOS = 1,
     VSW_IPV4_TOTAL_LENGTH = 2,
     VSW_IPV4_FRAGMENT = 6,
+    VSW_IPV4_TTL = 8,
     VSW_IPV4_PROTOCOL = 9,
     VSW_IPV4_SRC = 12,
     VSW_IPV4_DST = 16,
