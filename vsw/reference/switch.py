@@ -34,7 +34,7 @@ POLICIES_OF_RECEIVER = ("port-id", "src-mac", "explicit")
 class ReferenceSwitch:
     """One module, one frame at a time.
 
-    ``narrate=False`` leaves :attr:`Decision.steps` empty and is several times faster.
+    ``narrate=False`` leaves :attr:`Decision.steps` empty and is several times faster; the attribute may change between frames.
     """
 
     def __init__(self, module: Module, narrate: bool = True) -> None:
@@ -42,7 +42,7 @@ class ReferenceSwitch:
         self.dialect = module.dialect
         self.counters = Counters(module)
         self.clock: int | None = None
-        self._narrate = narrate
+        self.narrate = narrate
         self._steps: list[Step] = []
         self._ports = {port.number: port for port in sorted(module.ports, key=lambda port: port.number)}
         self._names = {number: port.name for number, port in self._ports.items()}
@@ -498,7 +498,7 @@ class ReferenceSwitch:
     # ------------------------------------------------------------------------------------------------------- narration
 
     def _say(self, rule: str, sentence: str | Callable[[], str]) -> None:
-        if self._narrate:
+        if self.narrate:
             self._steps.append(Step(rule, sentence if isinstance(sentence, str) else sentence()))
 
     def _say_copy(self, port: Port, sent: tuple[tags.Tag, ...], copy: Copy) -> None:
