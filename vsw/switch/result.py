@@ -160,12 +160,13 @@ class Result:
     def summary(self) -> dict[str, Any]:
         """The totals under the stable keys of the command line's ``--json``.
 
-        ``frames``, ``delivered``, ``consumed``, ``copies``, ``dropped`` {reason: count}, ``ports`` {name: {``rx_frames``, ``rx_bytes``,
-        ``tx_frames``, ``tx_bytes``, ``dropped``, ``filtered``}}, ``seconds``, and ``module``, ``dialect``, ``ingress``, ``normalised``,
-        ``time_backwards``, ``workers``.
+        ``frames``, ``delivered``, ``consumed``, ``copies`` (that left), ``dropped`` {reason: frames}, ``filtered`` {reason: copies held back},
+        ``ports`` {name: {``rx_frames``, ``rx_bytes``, ``tx_frames``, ``tx_bytes``, ``dropped``, ``filtered`` (counts), ``dropped_by_reason``,
+        ``filtered_by_reason`` {reason: count}}}, ``seconds``, and ``module``, ``dialect``, ``ingress``, ``normalised``, ``time_backwards``,
+        ``workers``.  Reasons whose count is 0 are left out; a frame with ``no_port`` is dropped on no port.
         """
         counters = self.counters
-        ports = {}
+        ports: dict[str, dict[str, Any]] = {}
         for port in sorted(self.module.ports, key=lambda port: port.number):
             number = port.number
             ports[port.name] = {
@@ -173,8 +174,10 @@ class Result:
                 "rx_bytes": int(counters.rx_bytes[number]),
                 "tx_frames": int(counters.tx_frames[number]),
                 "tx_bytes": int(counters.tx_bytes[number]),
-                "dropped": _by_reason(counters.port_dropped[number]),
-                "filtered": _by_reason(counters.port_filtered[number]),
+                "dropped": int(counters.port_dropped[number].sum()),
+                "filtered": int(counters.port_filtered[number].sum()),
+                "dropped_by_reason": _by_reason(counters.port_dropped[number]),
+                "filtered_by_reason": _by_reason(counters.port_filtered[number]),
             }
         return {
             "module": self.module.name,
@@ -185,6 +188,7 @@ class Result:
             "consumed": counters.consumed,
             "copies": counters.copies_out,
             "dropped": _by_reason(counters.dropped),
+            "filtered": _by_reason(counters.port_filtered.sum(axis=0)),
             "ports": ports,
             "normalised": counters.normalised,
             "time_backwards": counters.time_backwards,
