@@ -1,0 +1,1 @@
+"""The offline jobs: captures through a switch."""

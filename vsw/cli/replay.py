@@ -1,0 +1,70 @@
+"""``vsw replay``: captures through a switch, and what became of their frames."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vsw.cli import inputs
+from vsw.cli.ending import BAD_INPUT, complain, ends_well
+from vsw.cli.progress import progress
+from vsw.errors import CaptureError
+
+if TYPE_CHECKING:
+    from vsw.switch.result import Result
+
+
+@ends_well
+def replay(
+    files: Annotated[list[str], typer.Argument(metavar=inputs.FILES, help=inputs.FILES_HELP, show_default=False)],
+    module: Annotated[str | None, typer.Option(metavar="HOST/SWITCH", help=inputs.MODULE_HELP)] = None,
+    ingress: Annotated[str | None, typer.Option(metavar="PORT", help=inputs.INGRESS_HELP)] = None,
+    at: Annotated[list[str] | None, typer.Option(metavar="EVENT", help=inputs.AT_HELP)] = None,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Threads, where frames do not change what later frames meet.")] = 1,
+    strict: Annotated[bool, typer.Option("--strict/--tolerant", help=inputs.STRICT_HELP)] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output instead of tables.")] = False,
+) -> int:
+    """Send captures through a switch: what became of their frames, by port and by reason.
+
+    \b
+    Examples:
+      vsw replay lab.toml trace.pcapng
+      vsw replay lab.toml trace.pcap --ingress web1.0
+      vsw replay lab.toml trace.pcap --at 5s:vmnic0=down --at 20s:vmnic0=up
+      tcpdump -w - | vsw replay lab.toml -
+    """
+    from vsw.replay.source import Source  # noqa: PLC0415
+    from vsw.switch.switch import Switch  # noqa: PLC0415
+
+    topology, captures = inputs.split_files(files)
+    events = [inputs.parse_at(text) for text in at or ()]
+    switch = Switch(inputs.module_of(topology, module))
+    port = inputs.ingress_of(switch.module, ingress)
+    with Source(captures, strict=strict) as source:
+        error: CaptureError | None = None
+        try:
+            with progress("Replaying", source.size) as step:
+                result = switch.forward(
+                    source.frames, ingress=port, events=inputs.events(source, events, switch.module), workers=workers, columns=False, progress=step
+                )
+        except CaptureError as raised:
+            if raised.result is None:
+                raise
+            error, result = raised, raised.result
+        problems = [error] if error else source.problems()
+        if as_json:
+            print(json.dumps(as_object(result, problems), ensure_ascii=False))
+        else:
+            from vsw.cli.show import show_run  # noqa: PLC0415
+
+            show_run(result, source.names(), ingress)
+    for problem in problems:
+        complain(problem, "Error" if error else "Warning")
+    return BAD_INPUT if error else 0
+
+
+def as_object(result: Result, problems: list[CaptureError]) -> dict[str, Any]:
+    """What ``--json`` prints: :meth:`Result.summary` and ``problems``, why captures were not read to their end."""
+    return {**result.summary(), "problems": [str(problem) for problem in problems]}
