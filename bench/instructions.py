@@ -1,11 +1,11 @@
 """Instructions a frame, counted by callgrind: exact where times are noisy.
 
     python bench/instructions.py
-    python bench/instructions.py --measures F1 --case imix --frames 20000,100000
+    python bench/instructions.py --measures F1 --case imix --frames 20000
 
-Each measure runs twice under valgrind, over the first frames of one capture and over more of them; the difference of the two counts divided by
-the difference in frames is what a frame costs, with the start of Python, the making of the switch and the first bursts gone from it.  Inlined code is
-told apart by the source file that it comes from, so the lines of a measure show what each stage takes.
+Each measure runs in processes of its own under valgrind, over a capture and over one with half the frames, once and a few times more.  The
+differences tell what a frame costs, and what a call costs whatever the number of frames; the start of Python, the making of the switch and the first
+pass are in neither.  Inlined code is told apart by the source file that it comes from, so the lines of a measure show what each stage takes.
 
 valgrind's processor has AVX2 and no AVX-512; code that is picked at run time is picked for that.
 """
@@ -19,29 +19,45 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from inputs import CASES, prepare, scratch
-from loops import MEASURES, slice_run
+from loops import MEASURES, caller
 from rich.console import Console
 from rich.table import Table
 
+from vsw import open_capture
+from vsw.measure.lab import bench_module
+
+#: Passes over the capture in the two processes.
+PASSES = (1, 3)
 #: Shares below this many instructions a frame are not shown.
 SHOWN = 0.05
 
 
-def child(letter: str, path: str, ports: str, macs: int, policy: str, frames: int) -> None:
-    """Run one measure once over the first ``frames`` frames."""
-    slice_run(letter, Path(path), np.load(ports), macs, policy, frames)()
+def child(letter: str, path: str, ports: str, macs: str, policy: str, passes: str) -> None:
+    """Go over the capture, as often as ``passes`` says and as often as making the measure ready takes."""
+    with open_capture(path) as capture:
+        module = bench_module(int(macs), policy=policy, security=letter == "F2")  # type: ignore[arg-type]
+        call = caller(letter, capture, np.load(ports), module)
+        for _ in range(int(passes)):
+            call()
 
 
-def counted(letter: str, words: list[str], frames: int, folder: Path) -> Counter[str]:
-    """Instructions by source file (of everything, Python too)."""
-    out = folder / f"callgrind.{letter}.{frames}"
+def pass_over(letter: str, words: list[str], folder: Path) -> Counter[str]:
+    """Instructions of one more pass over the capture, by source file (of everything, Python too)."""
+    few, many = (counted(letter, words, passes, folder) for passes in PASSES)
+    return Counter({file: (many[file] - few[file]) // (PASSES[1] - PASSES[0]) for file in few.keys() | many.keys()})
+
+
+def counted(letter: str, words: list[str], passes: int, folder: Path) -> Counter[str]:
+    """Instructions of a process, by source file."""
+    out = folder / f"callgrind.{letter}.{passes}"
     options = ["--tool=callgrind", f"--callgrind-out-file={out}", "--compress-strings=no", "--compress-pos=no"]
-    call = ["valgrind", *options, sys.executable, __file__, "--child", letter, *words, str(frames)]
-    done = subprocess.run(call, capture_output=True, text=True, env=os.environ | {"PYTHONHASHSEED": "0"}, check=False)
+    call = ["valgrind", *options, sys.executable, __file__, "--child", letter, *words, str(passes)]
+    # Threads of a linear algebra library would spin, and be counted.
+    still = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(call, capture_output=True, text=True, env=os.environ | still, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
     return by_file(out)
@@ -81,28 +97,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--measures", default="C,F1,F2", help="comma-separated, of: " + ",".join(MEASURES))
     parser.add_argument("--case", default="min64", choices=CASES)
-    parser.add_argument("--frames", default="20480,102400", help="the two numbers of frames (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=40_960, help="of the capture (default: %(default)s)")
     parser.add_argument("--policy", default="ip-hash")
     chosen = parser.parse_args()
     if shutil.which("valgrind") is None:
         sys.exit("valgrind is not installed (Debian: apt-get install valgrind)")
-    few, many = sorted(int(word) for word in chosen.frames.split(","))
     console = Console(width=None if sys.stdout.isatty() else 120)
     with scratch(1 << 28) as folder:
-        made = prepare(CASES[chosen.case], folder, policy=chosen.policy, frames=many)
-        ports = folder / "ports.npy"
-        np.save(ports, made.traffic.port_in)
-        words = [str(made.traffic.path), str(ports), str(made.case.macs), chosen.policy]
+        inputs = []
+        for frames in (chosen.frames // 2, chosen.frames):
+            made = prepare(CASES[chosen.case], folder, policy=chosen.policy, frames=frames)
+            ports = folder / f"ports{frames}.npy"
+            np.save(ports, made.traffic.port_in)
+            inputs.append([str(made.traffic.path), str(ports), str(made.case.macs), chosen.policy])
         for letter in chosen.measures.split(","):
-            first, second = (counted(letter, words, frames, folder) for frames in (few, many))
-            show(console, letter, first, second, many - few)
+            half, whole = (pass_over(letter, words, folder) for words in inputs)
+            show(console, letter, half, whole, chosen.frames - chosen.frames // 2)
 
 
-def show(console: Console, letter: str, first: Counter[str], second: Counter[str], frames: int) -> None:
+def show(console: Console, letter: str, half: Counter[str], whole: Counter[str], frames: int) -> None:
     more: Counter[str] = Counter()
-    for file in first.keys() | second.keys():
-        more[name(file)] += second[file] - first[file]
-    table = Table(title=f"{letter}: {more.total() / frames:.1f} instructions a frame ({MEASURES[letter]})")
+    for file in half.keys() | whole.keys():
+        more[name(file)] += whole[file] - half[file]
+    each, call = more.total() / frames, 2 * half.total() - whole.total()
+    table = Table(title=f"{letter}: {each:.1f} instructions a frame, {call / 1e6:.2f} millions a call ({MEASURES[letter]})")
     table.add_column("source")
     table.add_column("instructions a frame", justify="right")
     for file, cost in more.most_common():
@@ -111,13 +129,8 @@ def show(console: Console, letter: str, first: Counter[str], second: Counter[str
     console.print(table)
 
 
-def arguments_of_child(words: list[str]) -> Any:
-    letter, path, ports, macs, policy, frames = words
-    return letter, path, ports, int(macs), policy, int(frames)
-
-
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
-        child(*arguments_of_child(sys.argv[2:]))
+        child(*sys.argv[2:])
     else:
         main()

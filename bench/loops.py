@@ -17,8 +17,7 @@ from inputs import Input
 from numpy.typing import NDArray
 
 import vsw
-from vsw.config.module import Module, Policy
-from vsw.measure.lab import bench_module
+from vsw.config.module import Module
 
 HERE = Path(__file__).parent
 
@@ -166,9 +165,3 @@ def measures(made: Input, folder: Path, letters: list[str], workers: int = 1) ->
             if letter != "C":
                 summaries[letter] = found.summary()
         yield Measured(run, summaries)
-
-
-def slice_run(letter: str, path: Path, ports: NDArray[np.uint16], macs: int, policy: Policy, frames: int) -> Callable[[], Any]:
-    """What ``letter`` times, over the first ``frames`` frames of a capture, ready to be called once."""
-    capture = vsw.open_capture(path)[:frames]
-    return caller(letter, capture, ports[:frames], bench_module(macs, policy=policy, security=letter in ("F2", "S")))
