@@ -43,16 +43,18 @@ static inline int vsw_static_here(const vsw_fdb *fdb, uint32_t fid, uint64_t mac
 static inline uint32_t vsw_lookup(vsw_worker *w, const vsw_frame *f) {
     vsw_fdb *fdb = w->fdb;
     uint64_t slot = vsw_fdb_find(fdb, vsw_fdb_key(f->fid, f->dst));
-    if (slot == UINT64_MAX)
-        return vsw_any_lookup(w->tables, fdb, f->vlan, f->dst);
-    uint16_t value = *vsw_fdb_value(fdb, slot);
+    uint16_t value = slot == UINT64_MAX ? 0 : *vsw_fdb_value(fdb, slot);
     if (value & VSW_FDB_STATIC)
         return value & VSW_FDB_PORT;
+    /* in a secondary VLAN there can be both: an any-VLAN entry, and one learned where the port of that one receives nothing */
+    uint32_t port = vsw_any_lookup(w->tables, fdb, f->vlan, f->dst);
+    if (port != VSW_NO_PORT || slot == UINT64_MAX)
+        return port;
     uint32_t e = fdb->slot_pool[slot];
     if (f->now - fdb->learned[e].stamp >= w->tables->module.age) {
         vsw_fdb_forget(fdb, e);
         w->counters.aged++;
-        return vsw_any_lookup(w->tables, fdb, f->vlan, f->dst);
+        return VSW_NO_PORT;
     }
     return value & VSW_FDB_PORT;
 }
