@@ -63,18 +63,23 @@ class TeamState:
 
     def returned(self, member: int) -> None:
         """A member has come up again (``up`` says so already): without failback it waits behind the standbys."""
-        if self.team.failback or member not in self.active:
+        if self.team.failback:
             return
         was_up = {**self.up, member: False}
         before = TeamState(self.team, was_up)
         before.active, before.standby = self.active, self.standby
         if not before.usable():
             return
-        replacement = before.replacements().get(member)
-        place = self.active.index(member)
-        if replacement is None:
-            del self.active[place]
+        if member in self.active:
+            replacement = before.replacements().get(member)
+            place = self.active.index(member)
+            if replacement is None:
+                del self.active[place]
+            else:
+                self.active[place] = replacement
+                self.standby.remove(replacement)
+        elif member in self.standby:
+            self.standby.remove(member)
         else:
-            self.active[place] = replacement
-            self.standby.remove(replacement)
+            return
         self.standby.append(member)
