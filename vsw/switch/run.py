@@ -274,8 +274,18 @@ class Run:
             raise share.error
         return _problem(share.reader)
 
-    def _several(self) -> VswError | None:
+    def _ranges(self) -> Any:
+        """Stretches of the source's bytes; None where frames have to be counted: arrays, a slice of a capture, one port a frame."""
         if not hasattr(self.source, "ranges") or self.ingress.array is not None:
+            return None
+        try:
+            return self.source.ranges(self.workers)
+        except UsageError:
+            return None
+
+    def _several(self) -> VswError | None:
+        pieces = self._ranges()
+        if pieces is None:
             count = len(self.source)
             bounds = [count * k // self.workers for k in range(self.workers + 1)]
             self.shares = [
@@ -285,7 +295,6 @@ class Run:
             ] or [Share(self, partial(self.source.reader, 0, 0), 0, 0)]
             self._together(self.shares)
             return _problem(self.shares[-1].reader)
-        pieces = self.source.ranges(self.workers)
         self.shares = [Share(self, partial(self.source.reader_bytes, piece.start_offset, piece.stop_offset), 0, None) for piece in pieces]
         self._together(self.shares)
         for k, share in enumerate(self.shares):
