@@ -25,14 +25,16 @@ static inline void vsw_fdb_keep_learned(vsw_fdb *f, const vsw_fdb *old, const vs
     }
 }
 
-/* Learned entries for which there is now a static any-VLAN entry. */
+/* Learned entries for which there is now a static any-VLAN entry, or whose port is gone or no longer learns. */
 static inline void vsw_fdb_drop_claimed(vsw_fdb *f, const vsw_tables *t) {
-    if (!f->learned_capacity || !f->any_count)
+    if (!f->learned_capacity)
         return;
     for (uint32_t e = f->all.oldest, next; e != VSW_FDB_NIL; e = next) {
         uint64_t key = f->learned[e].key;
+        uint32_t port = f->learned[e].port;
         next = f->learned[e].newer;
-        if (vsw_any_lookup(t, f, (uint32_t)(key >> 48) & 0x0FFF, key & VSW_MAC_MASK) != VSW_NO_PORT)
+        if (port >= t->module.ports || !(t->ports[port].flags & VSW_PORT_LEARN) ||
+            vsw_any_lookup(t, f, (uint32_t)(key >> 48) & 0x0FFF, key & VSW_MAC_MASK) != VSW_NO_PORT)
             vsw_fdb_forget(f, e);
     }
 }
