@@ -319,7 +319,7 @@ class _Compiler:
         def own(vids: NDArray[np.uint16], addresses: NDArray[np.uint64], number: int) -> None:
             wire.append(np.repeat(vids, len(addresses)))
             macs.append(np.tile(addresses, len(vids)))
-            numbers.append(np.full(len(vids) * len(addresses), number, np.uint16))
+            numbers.append(np.full(len(vids) * len(addresses), number | t.STATIC, np.uint16))
 
         for one in self.ports_in_order():
             if one.kind == "uplink":
