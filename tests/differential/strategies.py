@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from vsw.config.dialects import DIALECTS, Security
 from vsw.config.module import ALL_VIDS, Module, Port, StaticEntry, Team, Vlan
 from vsw.reference.decision import Decision
+from vsw.verdicts import Reason
 
 START = 1_700_000_000_000_000_000
 SECOND = 1_000_000_000
@@ -31,6 +32,20 @@ RESERVED = (
     *(0x00E02B000000, 0x00E02B000004, 0x00E02B000006),
 )
 GROUPS = (0x01005E000001, 0x01005E7FFFFA, 0x333300000001, 0x3333FF000002, 0x030000000000)
+
+#: Reasons that a dialect has no rule for.
+WITHOUT = {
+    "vsw": set[Reason](),
+    "vss": {Reason.RESERVED_ADDRESS},
+    "ovs": {
+        Reason.BAD_SOURCE,
+        Reason.RESERVED_VID,
+        Reason.DEJA_VU,
+        Reason.UNKNOWN_UNICAST,
+        Reason.UPLINK_TO_UPLINK,
+        Reason.EGRESS_VLAN,
+    },
+}
 
 
 class Frame(NamedTuple):
@@ -72,6 +87,11 @@ def play(switch: Switching, scenario: Scenario) -> Iterator[Decision]:
 def generate(seed: int, frames: int, dialect: str) -> Scenario:
     """The scenario of a seed: always the same one."""
     return _scenario(random.Random(f"{dialect}/{seed}"), frames, dialect)
+
+
+def random_module(rng: random.Random, dialect: str) -> Module:
+    """A module of that dialect, drawn with ``rng``."""
+    return _Modules(rng, dialect).module()
 
 
 def scenarios(dialect: str | None = None, most_frames: int = 12) -> st.SearchStrategy[Scenario]:

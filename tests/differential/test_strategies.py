@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.differential.strategies import generate, play
+from tests.differential.strategies import WITHOUT, generate, play
 from vsw.config.dialects import DIALECTS
 from vsw.reference.decision import Decision
 from vsw.reference.switch import ReferenceSwitch
@@ -15,19 +15,6 @@ from vsw.verdicts import Reason, Verdict
 
 SEEDS = range(200)
 FRAMES = 20
-#: Reasons that a dialect has no rule for.
-WITHOUT = {
-    "vsw": set[Reason](),
-    "vss": {Reason.RESERVED_ADDRESS},
-    "ovs": {
-        Reason.BAD_SOURCE,
-        Reason.RESERVED_VID,
-        Reason.DEJA_VU,
-        Reason.UNKNOWN_UNICAST,
-        Reason.UPLINK_TO_UPLINK,
-        Reason.EGRESS_VLAN,
-    },
-}
 
 
 def decisions(dialect: str) -> Iterator[Decision]:
