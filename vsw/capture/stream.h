@@ -42,6 +42,11 @@ static inline uint8_t *vsw_stream_window(const vsw_stream *stream)
 static inline ssize_t vsw_stream_read(vsw_stream *stream)
 {
     for (;;) {
+        /* a signal that came between two reads does not end the next one */
+        if (stream->owner && stream->interrupted && stream->interrupted(stream->owner)) {
+            errno = EINTR;
+            return -1;
+        }
         ssize_t got = read(stream->fd, vsw_stream_window(stream) + stream->filled, stream->room - stream->filled);
         if (got >= 0) {
             stream->filled += (size_t)got;
@@ -52,12 +57,8 @@ static inline ssize_t vsw_stream_read(vsw_stream *stream)
             if (poll(&ready, 1, -1) >= 0 || errno != EINTR)
                 continue;
         }
-        if (errno != EINTR)
+        if (errno != EINTR || (!stream->owner && stream->interrupted))
             return -1;
-        if (stream->interrupted && stream->interrupted(stream->owner)) {
-            errno = EINTR;
-            return -1;
-        }
     }
 }
 
