@@ -19,7 +19,8 @@
 typedef enum vsw_writer_format { VSW_WRITER_PCAP_MICRO, VSW_WRITER_PCAP_NANO, VSW_WRITER_PCAPNG } vsw_writer_format;
 
 typedef struct vsw_writer {
-    uint8_t *buffer;                   /* VSW_WRITER_ROOM bytes and slack */
+    uint8_t *buffer;                   /* `room` bytes and slack */
+    size_t room;
     size_t filled;
     uint64_t frames;
     uint64_t bytes;                    /* handed to write(2) so far */
@@ -35,13 +36,20 @@ static inline void vsw_store16(uint8_t *to, uint16_t value) { memcpy(to, &value,
 static inline void vsw_store32(uint8_t *to, uint32_t value) { memcpy(to, &value, sizeof value); }
 static inline void vsw_store64(uint8_t *to, uint64_t value) { memcpy(to, &value, sizeof value); }
 
-static inline int vsw_writer_start(vsw_writer *writer, int fd, vsw_writer_format format)
+/* `room`: bytes that are gathered before they are handed on. */
+static inline int vsw_writer_start_with(vsw_writer *writer, int fd, vsw_writer_format format, size_t room)
 {
     memset(writer, 0, sizeof *writer);
     writer->fd = fd;
     writer->format = format;
-    writer->buffer = malloc(VSW_WRITER_ROOM + 2 * VSW_SLACK);
+    writer->room = room;
+    writer->buffer = malloc(room + 2 * VSW_SLACK);
     return writer->buffer ? 0 : -1;
+}
+
+static inline int vsw_writer_start(vsw_writer *writer, int fd, vsw_writer_format format)
+{
+    return vsw_writer_start_with(writer, fd, format, VSW_WRITER_ROOM);
 }
 
 /* Hands bytes to the file; 0, or -1 and `error`. */
@@ -71,9 +79,9 @@ static inline int vsw_writer_flush(vsw_writer *writer)
 /* Adds bytes as they are. */
 static inline int vsw_writer_raw(vsw_writer *writer, const uint8_t *from, size_t count)
 {
-    if (count > VSW_WRITER_ROOM - writer->filled && vsw_writer_flush(writer))
+    if (count > writer->room - writer->filled && vsw_writer_flush(writer))
         return -1;
-    if (count > VSW_WRITER_ROOM)
+    if (count > writer->room)
         return vsw_writer_put(writer, from, count);
     if (count)
         memcpy(writer->buffer + writer->filled, from, count);
@@ -107,9 +115,9 @@ static inline __attribute__((always_inline)) int vsw_writer_add(vsw_writer *writ
     }
     writer->frames++;
     size_t need = (size_t)size + captured + padding + VSW_BLOCK_TRAILER;
-    if (__builtin_expect(need > VSW_WRITER_ROOM - writer->filled, 0)) {
+    if (__builtin_expect(need > writer->room - writer->filled, 0)) {
         vsw_writer_flush(writer);
-        if (need > VSW_WRITER_ROOM || writer->error) {
+        if (need > writer->room || writer->error) {
             uint8_t end[2 * VSW_BLOCK_TRAILER] = {0};
             vsw_store32(end + padding, VSW_PACKET_MIN + captured + padding);
             vsw_writer_put(writer, record, size);

@@ -24,6 +24,7 @@ cdef extern from "vsw/capture/write.h" nogil:
         void *owner
 
     int vsw_writer_start(vsw_writer *writer, int fd, vsw_writer_format format)
+    int vsw_writer_start_with(vsw_writer *writer, int fd, vsw_writer_format format, size_t room)
     int vsw_writer_flush(vsw_writer *writer)
     int vsw_writer_raw(vsw_writer *writer, const uint8_t *data, size_t count)
     int vsw_writer_frame(vsw_writer *writer, const uint8_t *head, uint32_t head_len, const uint8_t *body, uint32_t body_len,

@@ -198,8 +198,7 @@ cdef class PcapWriter(CaptureWriter):
 
     def __init__(self, path, nanosecond=True, sync=False):
         self.start(path, VSW_WRITER_PCAP_NANO if nanosecond else VSW_WRITER_PCAP_MICRO, sync)
-        magic = VSW_PCAP_NANO if nanosecond else VSW_PCAP_MICRO
-        self.raw(struct.pack("<IHHiIII", magic, VSW_PCAP_MAJOR, VSW_PCAP_MINOR, 0, 0, VSW_CAPTURED_MAX, VSW_LINKTYPE_ETHERNET))
+        self.raw(pcap_header(nanosecond))
 
 
 cdef class PcapngWriter(CaptureWriter):
@@ -210,14 +209,28 @@ cdef class PcapngWriter(CaptureWriter):
     """
 
     def __init__(self, path, interfaces=("",), comment="", sync=False):
-        described = [(interface, "") if isinstance(interface, str) else tuple(interface) for interface in interfaces]
-        if not described:
+        interfaces = list(interfaces)
+        if not interfaces:
             raise UsageError("a pcapng file needs an interface")
+        header = pcapng_header(interfaces, comment)
         self.start(path, VSW_WRITER_PCAPNG, sync)
-        self.writer.interfaces = len(described)
-        self.raw(_block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1), [(1, comment), (4, "vsw")]))
-        for name, description in described:
-            self.raw(_block(1, struct.pack("<HHI", VSW_LINKTYPE_ETHERNET, 0, 0), [(2, name), (3, description), (9, bytes([NANOSECONDS]))]))
+        self.writer.interfaces = len(interfaces)
+        self.raw(header)
+
+
+def pcap_header(nanosecond=True):
+    """The bytes that a pcap file begins with."""
+    magic = VSW_PCAP_NANO if nanosecond else VSW_PCAP_MICRO
+    return struct.pack("<IHHiIII", magic, VSW_PCAP_MAJOR, VSW_PCAP_MINOR, 0, 0, VSW_CAPTURED_MAX, VSW_LINKTYPE_ETHERNET)
+
+
+def pcapng_header(interfaces, comment=""):
+    """The blocks that a pcapng file begins with: its section, and each interface (see :class:`PcapngWriter`)."""
+    blocks = [_block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1), [(1, comment), (4, "vsw")])]
+    for interface in interfaces:
+        name, description = (interface, "") if isinstance(interface, str) else interface
+        blocks.append(_block(1, struct.pack("<HHI", VSW_LINKTYPE_ETHERNET, 0, 0), [(2, name), (3, description), (9, bytes([NANOSECONDS]))]))
+    return b"".join(blocks)
 
 
 cdef bytes _block(kind, body, options):
