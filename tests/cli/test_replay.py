@@ -17,7 +17,7 @@ SECOND = 10**9
 # The keys are stable: a program may count on each of them.
 KEYS = {
     "module", "dialect", "ingress", "frames", "delivered", "consumed", "copies", "dropped", "filtered", "ports", "normalised", "time_backwards",
-    "workers", "seconds", "problems",
+    "workers", "seconds", "problems", "out",
 }  # fmt: skip
 PORT_KEYS = {"rx_frames", "rx_bytes", "tx_frames", "tx_bytes", "dropped", "filtered", "dropped_by_reason", "filtered_by_reason"}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +15,18 @@ from vsw.cli.progress import progress
 from vsw.errors import CaptureError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from vsw.config.module import Module
+    from vsw.replay.egress import Egress
     from vsw.switch.result import Result
+
+
+class Format(StrEnum):
+    """Formats of egress captures."""
+
+    PCAPNG = "pcapng"
+    PCAP = "pcap"
 
 
 @ends_well
@@ -22,6 +35,8 @@ def replay(
     module: Annotated[str | None, typer.Option(metavar="HOST/SWITCH", help=inputs.MODULE_HELP)] = None,
     ingress: Annotated[str | None, typer.Option(metavar="PORT", help=inputs.INGRESS_HELP)] = None,
     at: Annotated[list[str] | None, typer.Option(metavar="EVENT", help=inputs.AT_HELP)] = None,
+    out: Annotated[str | None, typer.Option(metavar="DIR", help=inputs.OUT_HELP)] = None,
+    file_format: Annotated[Format, typer.Option("--format", help=inputs.FORMAT_HELP)] = Format.PCAPNG,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Threads, where frames do not change what later frames meet.")] = 1,
     strict: Annotated[bool, typer.Option("--strict/--tolerant", help=inputs.STRICT_HELP)] = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output instead of tables.")] = False,
@@ -32,6 +47,7 @@ def replay(
     Examples:
       vsw replay lab.toml trace.pcapng
       vsw replay lab.toml trace.pcap --ingress web1.0
+      vsw replay lab.toml trace.pcapng --out egress/
       vsw replay lab.toml trace.pcap --at 5s:vmnic0=down --at 20s:vmnic0=up
       tcpdump -w - | vsw replay lab.toml -
     """
@@ -44,27 +60,36 @@ def replay(
     port = inputs.ingress_of(switch.module, ingress)
     with Source(captures, strict=strict) as source:
         error: CaptureError | None = None
+        clock = inputs.events(source, events, switch.module)
         try:
-            with progress("Replaying", source.size) as step:
-                result = switch.forward(
-                    source.frames, ingress=port, events=inputs.events(source, events, switch.module), workers=workers, columns=False, progress=step
-                )
+            with _egress(switch.module, out, file_format, captures) as egress, progress("Replaying", source.size) as step:
+                result = switch.forward(source.frames, ingress=port, events=clock, workers=workers, columns=False, egress=egress, progress=step)
         except CaptureError as raised:
             if raised.result is None:
                 raise
             error, result = raised, raised.result
         problems = [error] if error else source.problems()
         if as_json:
-            print(json.dumps(as_object(result, problems), ensure_ascii=False))
+            print(json.dumps(as_object(result, problems, {} if egress is None or error else egress.files), ensure_ascii=False))
         else:
             from vsw.cli.show import show_run  # noqa: PLC0415
 
             show_run(result, source.names(), ingress)
+            if egress is not None and not error:
+                print(f"\nWritten to {out}: {len(egress.files):,} captures, one a port")
     for problem in problems:
         complain(problem, "Error" if error else "Warning")
     return BAD_INPUT if error else 0
 
 
-def as_object(result: Result, problems: list[CaptureError]) -> dict[str, Any]:
-    """What ``--json`` prints: :meth:`Result.summary` and ``problems``, why captures were not read to their end."""
-    return {**result.summary(), "problems": [str(problem) for problem in problems]}
+def _egress(module: Module, out: str | None, file_format: Format, captures: list[str]) -> AbstractContextManager[Egress | None]:
+    if out is None:
+        return nullcontext()
+    from vsw.replay.egress import Egress  # noqa: PLC0415
+
+    return Egress(module, out, format=file_format.value, comment=f"vsw replay of {', '.join(captures)}"[:4096])
+
+
+def as_object(result: Result, problems: list[CaptureError], files: dict[str, str]) -> dict[str, Any]:
+    """What ``--json`` prints: :meth:`Result.summary`, ``problems`` (why captures were not read to their end), ``out`` {port: path of its capture}."""
+    return {**result.summary(), "problems": [str(problem) for problem in problems], "out": files}
