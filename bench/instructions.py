@@ -35,11 +35,11 @@ PASSES = (1, 3)
 SHOWN = 0.05
 
 
-def child(letter: str, path: str, ports: str, macs: str, policy: str, passes: str) -> None:
+def child(letter: str, path: str, ports: str, macs: str, policy: str, folder: str, passes: str) -> None:
     """Go over the capture, as often as ``passes`` says and as often as making the measure ready takes."""
     with open_capture(path) as capture:
         module = bench_module(int(macs), policy=policy, security=letter == "F2")  # type: ignore[arg-type]
-        call = caller(letter, capture, np.load(ports), module)
+        call = caller(letter, capture, np.load(ports), module, Path(folder))
         for _ in range(int(passes)):
             call()
 
@@ -95,7 +95,7 @@ def name(file: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--measures", default="C,F1,F2", help="comma-separated, of: " + ",".join(MEASURES))
+    parser.add_argument("--measures", default="C,F1,F2,W", help="comma-separated, of: " + ",".join(MEASURES))
     parser.add_argument("--case", default="min64", choices=CASES)
     parser.add_argument("--frames", type=int, default=40_960, help="of the capture (default: %(default)s)")
     parser.add_argument("--policy", default="ip-hash")
@@ -109,7 +109,7 @@ def main() -> None:
             made = prepare(CASES[chosen.case], folder, policy=chosen.policy, frames=frames)
             ports = folder / f"ports{frames}.npy"
             np.save(ports, made.traffic.port_in)
-            inputs.append([str(made.traffic.path), str(ports), str(made.case.macs), chosen.policy])
+            inputs.append([str(made.traffic.path), str(ports), str(made.case.macs), chosen.policy, str(folder)])
         for letter in chosen.measures.split(","):
             half, whole = (pass_over(letter, words, folder) for words in inputs)
             show(console, letter, half, whole, chosen.frames - chosen.frames // 2)

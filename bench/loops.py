@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 import vsw
 from vsw.config.module import Module
+from vsw.replay.egress import Egress
 
 HERE = Path(__file__).parent
 
@@ -28,6 +30,7 @@ MEASURES = {
     "C": "classify: one row a frame",
     "F1": "forward: ingress port given, security off, no columns",
     "F2": "forward: ingress port from the source address, security on, all columns into a result that is reused",
+    "W": "F1, and every egress frame written to its port's capture",
 }
 #: Also timed, for workers: a result that is reused is filled by one thread.
 SOURCE_MAC = "S"
@@ -127,8 +130,10 @@ class Measured:
     summaries: dict[str, dict[str, Any]]
 
 
-def caller(letter: str, capture: vsw.Capture, ports: NDArray[np.uint16], module: Module, workers: int = 1) -> Callable[[], Any]:
-    """What ``letter`` times, over a capture that is open.  ``ports`` is the ingress port of each of its frames."""
+def caller(
+    letter: str, capture: vsw.Capture, ports: NDArray[np.uint16], module: Module, folder: Path, workers: int = 1
+) -> Callable[[], Any]:
+    """What ``letter`` times, over a capture that is open.  ``ports`` is the ingress port of each of its frames; ``folder`` is for egress captures."""
     if letter == "C":
         rows = vsw.classify(capture)
         return lambda: vsw.classify(capture, out=rows)
@@ -140,7 +145,15 @@ def caller(letter: str, capture: vsw.Capture, ports: NDArray[np.uint16], module:
         return lambda: switch.forward(capture, ingress="source-mac", out=result)
     if letter == "S":
         return lambda: switch.forward(capture, ingress="source-mac", columns=False, workers=workers)
+    if letter == "W":
+        return lambda: write_egress(switch, capture, ports, folder / "egress")
     raise AssertionError(letter)
+
+
+def write_egress(switch: vsw.Switch, capture: vsw.Capture, ports: NDArray[np.uint16], folder: Path) -> vsw.Result:
+    """Forward, and write each port's copies to a pcap capture of its own in ``folder``, in place of what is there."""
+    with Egress(switch.module, folder, format="pcap") as egress:
+        return switch.forward(capture, ingress=ports, columns=False, egress=egress)
 
 
 @contextmanager
@@ -160,8 +173,9 @@ def measures(made: Input, folder: Path, letters: list[str], workers: int = 1) ->
                 summaries["P"] = plain.summary()
                 continue
             module = made.on if letter in ("F2", "S") else made.off
-            run[letter] = caller(letter, capture, made.traffic.port_in, module, workers)
+            run[letter] = caller(letter, capture, made.traffic.port_in, module, folder, workers)
             found = run[letter]()
             if letter != "C":
                 summaries[letter] = found.summary()
         yield Measured(run, summaries)
+        shutil.rmtree(folder / "egress", ignore_errors=True)
