@@ -61,9 +61,11 @@ static inline int vsw_exact(vsw_worker *w, uint32_t i) {
         f.port_in = (uint16_t)port;
         f.now = w->now;
         f.time = b->time[i];
-        n->rx_frames[port]++;
-        n->rx_bytes[port] += f.length;
-        n->normalised += f.skip != 0;
+        if (!w->received) {
+            n->rx_frames[port]++;
+            n->rx_bytes[port] += f.length;
+            n->normalised += f.skip != 0;
+        }
         reason = vsw_exact_stages(w, &f, i, &o, &ok);
     }
     uint8_t verdict = VSW_DROPPED;
@@ -96,7 +98,11 @@ static inline int vsw_exact(vsw_worker *w, uint32_t i) {
     return ok;
 }
 
-/* Fills port_in and skip for the frames of the burst. */
+/* Fills port_in and skip for the frames of the burst; VSW_MAX_PORTS is nobody's number, and the tables have a row for it. */
+static inline uint16_t vsw_bounded(uint32_t port) {
+    return (uint16_t)(port < VSW_MAX_PORTS ? port : VSW_MAX_PORTS);
+}
+
 static inline void vsw_find_ports(vsw_worker *w, uint32_t count) {
     const vsw_burst *b = &w->burst;
     if (w->interface_ports) {
@@ -106,17 +112,18 @@ static inline void vsw_find_ports(vsw_worker *w, uint32_t count) {
             uint16_t port = interface < w->interface_count ? w->interface_ports[interface] : VSW_BY_SOURCE;
             if (port == VSW_BY_SOURCE)
                 port = w->owners ? (uint16_t)vsw_source_port(w, b->data[i], b->captured[i], b->length[i], &w->skip[i]) : VSW_NO_PORT;
-            w->port_in[i] = port;
+            w->port_in[i] = vsw_bounded(port);
         }
     } else if (w->owners) {
         for (uint32_t i = 0; i < count; i++)
-            w->port_in[i] = (uint16_t)vsw_source_port(w, b->data[i], b->captured[i], b->length[i], &w->skip[i]);
+            w->port_in[i] = vsw_bounded(vsw_source_port(w, b->data[i], b->captured[i], b->length[i], &w->skip[i]));
     } else if (w->ingress) {
-        memcpy(w->port_in, w->ingress, count * sizeof *w->port_in);
+        for (uint32_t i = 0; i < count; i++)
+            w->port_in[i] = vsw_bounded(w->ingress[i]);
         memset(w->skip, 0, count);
     } else {
         for (uint32_t i = 0; i < count; i++)
-            w->port_in[i] = (uint16_t)w->port;
+            w->port_in[i] = vsw_bounded(w->port);
         memset(w->skip, 0, count);
     }
 }
@@ -157,17 +164,21 @@ static inline uint32_t vsw_burst_exact(vsw_worker *w, uint32_t count, int64_t un
 }
 
 /* Empties the packed counters of the fast lane into the plain ones. */
-static inline void vsw_counters_unpack(vsw_counters *n) {
+static inline void vsw_counters_unpack(vsw_worker *w) {
+    vsw_counters *n = &w->counters;
+    const uint64_t bytes = (1ull << VSW_PACKED_BYTES) - 1;
     if (!n->packed_bursts)
         return;
-    const uint64_t bytes = (1ull << VSW_PACKED_BYTES) - 1;
-    for (uint32_t i = 0; i <= VSW_MAX_PORTS; i++) {
-        n->rx_frames[i] += n->rx[i] >> VSW_PACKED_BYTES;
-        n->rx_bytes[i] += n->rx[i] & bytes;
-        n->tx_frames[i] += n->tx[i] >> VSW_PACKED_BYTES;
-        n->tx_bytes[i] += n->tx[i] & bytes;
+    for (uint32_t i = 0; i < w->tables->module.ports; i++) {
+        if (w->tables->ports[i].flags & VSW_PORT_EXISTS) {
+            n->rx_frames[i] += n->rx[i] >> VSW_PACKED_BYTES;
+            n->rx_bytes[i] += n->rx[i] & bytes;
+            n->tx_frames[i] += n->tx[i] >> VSW_PACKED_BYTES;
+            n->tx_bytes[i] += n->tx[i] & bytes;
+        }
         n->rx[i] = n->tx[i] = 0;
     }
+    n->rx[VSW_MAX_PORTS] = n->tx[VSW_MAX_PORTS] = 0;
     n->packed_bursts = 0;
 }
 

@@ -50,6 +50,9 @@ cdef extern from "vsw/datapath/pipeline.h" nogil:
         vsw_team *teams
         const uint64_t *accept
         const uint64_t *receive
+        uint64_t *hot_in
+        uint64_t *hot_out
+        uint16_t *hot_vlans
 
     ctypedef struct vsw_learned:
         uint64_t key
@@ -122,6 +125,7 @@ cdef extern from "vsw/datapath/pipeline.h" nogil:
         uint32_t inside
         uint32_t stateful
         uint32_t exact
+        const void *lane
         vsw_burst burst
 
 
@@ -146,6 +150,7 @@ cdef class Datapath:
     cdef object run_lock        # a stateful run is alone
     cdef list workers
     cdef list idle
+    cdef object hot             # the arrays behind the hot tables
     cdef object retired         # counters of workers that are gone
     cdef readonly bint stateful
     cdef readonly bint programmed

@@ -37,7 +37,11 @@ cdef extern from "vsw/datapath/pipeline.h" nogil:
     uint64_t VSW_MAC_MASK
     int vsw_run(vsw_worker *w, vsw_source *s, const uint32_t *closed, uint64_t limit, uint32_t burst, int64_t until)
     uint64_t vsw_count_backwards(vsw_source *s, vsw_burst *b, uint64_t limit, int64_t *now)
-    void vsw_counters_unpack(vsw_counters *n)
+    void vsw_counters_unpack(vsw_worker *w)
+    void vsw_tables_heat(vsw_tables *t)
+    const void *vsw_pick_lane()
+    void vsw_gate_enter(const uint32_t *closed, uint32_t *inside)
+    void vsw_gate_leave(uint32_t *inside)
     void vsw_gate_close(uint32_t *closed)
     void vsw_gate_wait(const uint32_t *inside)
     void vsw_gate_open(uint32_t *closed)
@@ -187,7 +191,9 @@ cdef class Worker:
             raise ValueError(f"a burst has 1 to {VSW_BURST} frames, not {burst}")
         with nogil:
             stop = vsw_run(w, source, closed, limit, burst, until)
-            vsw_counters_unpack(&w.counters)
+            vsw_gate_enter(closed, &w.inside)
+            vsw_counters_unpack(w)
+            vsw_gate_leave(&w.inside)
         return stop
 
     @property
@@ -269,6 +275,10 @@ cdef class Datapath:
         self.workers = []
         self.idle = []
         self.retired = None
+        self.hot = (np.zeros(_ROWS, np.uint64), np.zeros(_ROWS, np.uint64), np.zeros(schema.VIDS, np.uint16))
+        self.tables.hot_in = <uint64_t *><uintptr_t>_address(self.hot[0])
+        self.tables.hot_out = <uint64_t *><uintptr_t>_address(self.hot[1])
+        self.tables.hot_vlans = <uint16_t *><uintptr_t>_address(self.hot[2])
         if tables is not None:
             self.program(tables)
 
@@ -284,6 +294,7 @@ cdef class Datapath:
         for worker in self.workers:
             with nogil:
                 vsw_gate_wait(&worker.worker.inside)
+            vsw_counters_unpack(worker.worker)
 
     cdef _open(self):
         vsw_gate_open(&self.closed)
@@ -319,6 +330,7 @@ cdef class Datapath:
         self.tables.teams = <vsw_team *><uintptr_t>_address(own["teams"])
         self.tables.accept = <const uint64_t *><uintptr_t>_address(own["accept"])
         self.tables.receive = <const uint64_t *><uintptr_t>_address(own["receive"])
+        vsw_tables_heat(&self.tables)
         self.stateful = bool(self.tables.module.flags & (VSW_LEARNS | VSW_GUARDS))
 
     def program(self, tables):
@@ -445,6 +457,7 @@ cdef class Datapath:
         cdef Worker worker = Worker(self)
         worker.worker.tables = &self.tables
         worker.worker.fdb = &self.fdb
+        worker.worker.lane = vsw_pick_lane()
         with self.writer_lock:
             self.workers.append(worker)
         return worker

@@ -160,7 +160,21 @@ typedef struct vsw_tables {
     vsw_team *teams;
     const uint64_t *accept;        /* [ports][VSW_VID_WORDS]: VIDs (0: none) that may come in; a tunnel's cvids */
     const uint64_t *receive;       /* [ports][VSW_VID_WORDS]: VLANs that the port receives */
+    /* The same for the fast lane: one word a port and a direction, two bytes a VLAN; made by vsw_tables_heat(). */
+    uint64_t *hot_in, *hot_out;    /* [VSW_MAX_PORTS + 1] */
+    uint16_t *hot_vlans;           /* [VSW_VIDS]: fid; bit 15: only the exact path knows this VLAN */
+    uint32_t hot_forged;           /* some port checks sources */
 } vsw_tables;
+
+/* A hot word: the greatest length below; at VSW_HOT_VLAN a VLAN (in: of untagged frames, out: that leaves untagged); then bits. */
+#define VSW_HOT_VLAN 32
+#define VSW_HOT_TUNNEL_AT 48
+#define VSW_HOT_TUNNEL (1ull << VSW_HOT_TUNNEL_AT)  /* in: the tag stays, whatever its VID */
+#define VSW_HOT_TAG 48               /* out: bytes of a tag that is sent, 4 or 0 */
+#define VSW_HOT_UPLINK 51
+#define VSW_HOT_DEJA_VU 52
+#define VSW_HOT_FORGED 53
+#define VSW_HOT_ODD 63               /* only the exact path knows this port */
 
 _Static_assert(sizeof(vsw_port) == 64, "vsw_port is one cache line");
 _Static_assert(sizeof(vsw_vlan) == 16, "vsw_vlan matches tables.py");
@@ -177,6 +191,27 @@ static inline uint32_t vsw_accepts(const vsw_tables *t, uint32_t port, uint32_t 
 
 static inline uint32_t vsw_receives(const vsw_tables *t, uint32_t port, uint32_t vlan) {
     return vsw_bit(t->receive + (size_t)port * VSW_VID_WORDS, vlan);
+}
+
+/* Works out the hot tables from the others. */
+static inline void vsw_tables_heat(vsw_tables *t) {
+    t->hot_forged = 0;
+    for (uint32_t i = 0; i <= VSW_MAX_PORTS; i++) {
+        t->hot_in[i] = t->hot_out[i] = 1ull << VSW_HOT_ODD;
+        if (i >= t->module.ports)
+            continue;
+        const vsw_port *p = t->ports + i;
+        const uint32_t up = VSW_PORT_EXISTS | VSW_PORT_UP;
+        uint64_t odd_in = (p->flags & (up | VSW_PORT_SLOW_IN)) != up, odd_out = (p->flags & (up | VSW_PORT_SLOW_OUT)) != up;
+        t->hot_in[i] = p->max_length | (uint64_t)(p->pvid & 0x0FFF) << VSW_HOT_VLAN | (p->vid_mask ? 0 : VSW_HOT_TUNNEL) |
+                       (uint64_t)((p->flags & VSW_PORT_UPLINK) != 0) << VSW_HOT_UPLINK |
+                       (uint64_t)((p->flags & VSW_PORT_CHECK_DEJA_VU) != 0) << VSW_HOT_DEJA_VU |
+                       (uint64_t)((p->flags & VSW_PORT_CHECK_FORGED) != 0) << VSW_HOT_FORGED | odd_in << VSW_HOT_ODD;
+        t->hot_out[i] = p->max_length | (uint64_t)p->untagged_vid << VSW_HOT_VLAN | (uint64_t)p->tag_sent << VSW_HOT_TAG | odd_out << VSW_HOT_ODD;
+        t->hot_forged |= (p->flags & VSW_PORT_CHECK_FORGED) != 0;
+    }
+    for (uint32_t vlan = 0; vlan < VSW_VIDS; vlan++)
+        t->hot_vlans[vlan] = (uint16_t)(t->vlans[vlan].fid | (vlan == 0 || (t->vlans[vlan].flags & VSW_VLAN_PROMISCUOUS)) << 15);
 }
 
 #endif

@@ -10,6 +10,11 @@
 #ifndef VSW_STAGE_FAST_H
 #define VSW_STAGE_FAST_H
 
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#include <immintrin.h>
+#define VSW_PICKS_LANE 1
+#endif
+
 #include "vsw/datapath/state.h"
 
 #define VSW_FAST_LEAST 4u            /* smaller bursts are not worth two passes */
@@ -17,21 +22,34 @@
 #define VSW_LLC_BELOW 6u             /* first byte of a type field that is an 802.3 length */
 #define VSW_RESERVED_OUI 0x2BE000u   /* 00-E0-2B as loaded: unicast addresses on Open vSwitch's reserved list */
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && !defined(VSW_NO_CLONES)
-#define VSW_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), noinline))
-#else
-#define VSW_CLONES __attribute__((noinline))
-#endif
+/* All ones if `condition` holds, else 0, without a branch. */
+#define VSW_MASK(condition) __extension__({ uint32_t mask_ = 0u - (uint32_t)((condition) != 0); __asm__("" : "+r"(mask_)); mask_; })
+
+/* Where a frame of the burst goes next. */
+enum vsw_list {
+    VSW_LIST_DONE = 0,               /* counted, its row is written */
+    VSW_LIST_OUTWARD = 1,            /* nobody here has the address; from a local port */
+    VSW_LIST_INWARD = 2,             /* the same, from an uplink */
+    VSW_LIST_GROUP = 3,
+    VSW_LIST_REST = 4,               /* the exact path */
+    VSW_LISTS = 5,
+};
 
 typedef struct vsw_lane {
     uint64_t key[VSW_BURST];
-    uint32_t bucket[VSW_BURST];
+    uint32_t dst[VSW_BURST], src[VSW_BURST];   /* the first four bytes of the addresses, as loaded */
+    uint32_t src_end[VSW_BURST];     /* the last two of the source, and two more */
+    uint32_t word[VSW_BURST];        /* type and TCI, as loaded */
+    uint32_t limit[VSW_BURST], in[VSW_BURST];  /* the two halves of the ingress port's hot word */
+    uint32_t skip[VSW_BURST];        /* bytes of a tag that source-mac took off */
+    uint32_t lost[VSW_BURST];        /* the frame's list if its destination is not in the bucket */
+    uint32_t vid[VSW_BURST], tag[VSW_BURST];   /* of the tag, 0 without one; its bytes */
+    uint32_t bucket[VSW_BURST], vlan[VSW_BURST];
     uint32_t body[VSW_BURST];        /* bytes without the tag that became state */
-    uint16_t vlan[VSW_BURST];
+    uint32_t odd[VSW_BURST];         /* bits of enum vsw_odd */
     uint16_t target[VSW_BURST];      /* the port of the only copy, or one of the following */
-    uint8_t odd[VSW_BURST];          /* bits of enum vsw_odd */
-    uint16_t outward[VSW_BURST], inward[VSW_BURST], group[VSW_BURST], rest[VSW_BURST];   /* numbers of frames, in order */
-    uint32_t outward_count, inward_count, group_count, rest_count;
+    uint16_t list[VSW_LISTS][VSW_BURST];       /* numbers of frames, in order */
+    uint32_t counts[VSW_LISTS];
 } vsw_lane;
 
 /* In vsw_lane.target. */
@@ -53,125 +71,57 @@ static inline uint64_t vsw_load64(const uint8_t *p) {
     return v;
 }
 
+static inline uint32_t vsw_load32(const uint8_t *p) {
+    uint32_t v;
+    memcpy(&v, p, 4);
+    return v;
+}
+
 static inline uint32_t vsw_load16(const uint8_t *p) {
     uint16_t v;
     memcpy(&v, p, 2);
     return v;
 }
 
-/* First pass.  `owned`: ports were found by source-mac (tags may be taken off, and an owner's source is not forged). */
-static inline __attribute__((always_inline)) void vsw_look(vsw_worker *w, vsw_lane *lane, uint32_t count, const int owned) {
-    const vsw_burst *b = &w->burst;
-    const vsw_tables *t = w->tables;
-    const vsw_fdb *fdb = w->fdb;
-    const uint32_t ports = t->module.ports;
-    const uint32_t tpid0 = t->module.tpid[0], tpid1 = t->module.tpid[1], tpid2 = t->module.tpid[2];
-    const uint32_t normal = VSW_PORT_EXISTS | VSW_PORT_UP;
-    const uint32_t seen = normal | VSW_PORT_SLOW_IN;
-    for (uint32_t i = 0; i < count; i++) {
-        const uint8_t *data = b->data[i];
-        uint32_t port = w->port_in[i];
-        uint32_t odd = port >= ports;
-        port = odd ? 0 : port;
-        const vsw_port *p = t->ports + port;
-        uint32_t skip = owned ? w->skip[i] : 0;
-        uint64_t low = vsw_load64(data), high = vsw_load64(data + 6);
-        uint64_t dst = low & VSW_MAC_MASK, src = high & VSW_MAC_MASK;
-        uint32_t type = (uint32_t)(high >> 48);
-        uint32_t tagged = (type == tpid0) | (type == tpid1) | (type == tpid2);
-        uint32_t tci = vsw_load16(data + VSW_ETHERNET);
-        uint32_t vid = ((tci >> 8) | (tci << 8)) & VSW_TCI_VID;
-        if (owned) {
-            /* behind a tag that was taken off there is another type; if that is a tag, or a length, the exact path reads on */
-            uint32_t inner = vsw_load16(data + VSW_ETHERNET + 2);
-            uint32_t again = (inner == tpid0) | (inner == tpid1) | (inner == tpid2) | ((inner & 0xFF) < VSW_LLC_BELOW);
-            odd |= (skip != 0) & again;
-            tagged = skip ? 0 : tagged;
-            type = skip ? inner : type;
-        }
-        vid = tagged ? vid : 0;
-        uint32_t length = b->length[i] - skip;
-        odd |= b->captured[i] < VSW_FAST_CAPTURED + skip;
-        odd |= (p->flags & seen) != normal;
-        uint32_t oui = (uint32_t)dst & 0xFFFFFF;
-        odd |= (uint32_t)((src & VSW_GROUP_BIT) | (src == 0));
-        odd |= (oui == VSW_RESERVED_OUI) | (oui == VSW_RESERVED_GROUPS) | (oui == VSW_CISCO_GROUPS);
-        odd |= (type & 0xFF) < VSW_LLC_BELOW;
-        odd |= !vsw_accepts(t, port, vid);
-        odd |= length > p->max_length + (tagged ? VSW_TAG : 0);
-        if (!owned)
-            odd |= ((p->flags & VSW_PORT_CHECK_FORGED) != 0) & (src != p->mac);
-        odd |= ((p->flags & VSW_PORT_CHECK_DEJA_VU) != 0) & vsw_fdb_maybe_local(fdb, src);
-        uint32_t vlan = vid & p->vid_mask;
-        vlan = vlan ? vlan : p->pvid;
-        const vsw_vlan *v = t->vlans + vlan;
-        odd |= (vlan == 0) | (v->flags & VSW_VLAN_PROMISCUOUS);
-        uint64_t key = vsw_fdb_key(v->fid, dst);
-        uint64_t bucket = vsw_fdb_hash(fdb, key);
-        __builtin_prefetch(fdb->buckets + bucket);
-        lane->key[i] = key;
-        lane->bucket[i] = (uint32_t)bucket;
-        lane->body[i] = length - (tagged ? p->tag_taken : 0);
-        lane->vlan[i] = (uint16_t)vlan;
-        lane->odd[i] = (uint8_t)((odd != 0) | (uint32_t)(dst & VSW_GROUP_BIT) << 1);
-    }
-}
+#define VSW_LANE(name) vsw_lane_##name##_portable
+#include "vsw/datapath/stages/fast_lane.h"
+#undef VSW_LANE
 
-/* Second pass: probe, count, sort what is left. */
-static inline __attribute__((always_inline)) void vsw_settle(vsw_worker *w, vsw_lane *lane, uint32_t count, const int rows, const int owned) {
-    const vsw_burst *b = &w->burst;
-    const vsw_tables *t = w->tables;
-    const vsw_fdb *fdb = w->fdb;
-    vsw_counters *n = &w->counters;
-    const vsw_columns *c = &w->columns;
-    const uint32_t virtual = (t->module.flags & VSW_VIRTUAL) != 0;
-    uint32_t outward = 0, inward = 0, group = 0, rest = 0, normalised = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const vsw_fdb_bucket *bucket = fdb->buckets + lane->bucket[i];
-        uint32_t match = vsw_fdb_match(bucket, lane->key[i]);
-        uint32_t value = bucket->value[__builtin_ctz(match | 1u << (VSW_FDB_SLOTS - 1))];
-        uint32_t odd = lane->odd[i];
-        uint32_t wrong = odd | (match == 0) | ((value & (VSW_FDB_STATIC | VSW_FDB_MEMBER)) != (VSW_FDB_STATIC | VSW_FDB_MEMBER));
-        uint32_t port = value & VSW_FDB_PORT, port_in = w->port_in[i];
-        const vsw_port *q = t->ports + port;
-        uint32_t body = lane->body[i], vlan = lane->vlan[i];
-        wrong |= (q->flags & (VSW_PORT_UP | VSW_PORT_SLOW_OUT)) != VSW_PORT_UP;
-        wrong |= (port == port_in) | (body > q->max_length);
-        uint32_t length = body + (vlan == q->untagged_vid ? 0 : q->tag_sent);
-        uint32_t skip = owned ? w->skip[i] : 0;
-        n->rx[wrong ? VSW_MAX_PORTS : port_in] += (1ull << VSW_PACKED_BYTES) + (b->length[i] - skip);
-        n->tx[wrong ? VSW_MAX_PORTS : port] += (1ull << VSW_PACKED_BYTES) + length;
-        lane->target[i] = (uint16_t)(wrong ? VSW_TO_EXACT : port);
-        /* one of four lists, or none: each list is written, and grows where the frame belongs to it */
-        uint32_t unknown = virtual & (odd == 0) & (match == 0);
-        uint32_t uplink = (t->ports[odd ? 0 : port_in].flags & VSW_PORT_UPLINK) != 0;
-        uint32_t flood = odd == VSW_ODD_GROUP && virtual;
-        lane->outward[outward] = lane->inward[inward] = lane->group[group] = lane->rest[rest] = (uint16_t)i;
-        outward += unknown & !uplink;
-        inward += unknown & uplink;
-        group += flood;
-        rest += (wrong != 0) & !unknown & !flood;
-        if (owned)
-            normalised += (wrong == 0) & (skip != 0);
-        if (rows) {
-            c->verdict[i] = VSW_DELIVERED;
-            c->reason[i] = 0;
-            c->port_in[i] = (uint16_t)port_in;
-            c->egress_port[i] = (int16_t)port;
-            c->vlan[i] = (uint16_t)vlan;
-            c->normalised[i] = skip != 0;
-        }
-    }
-    uint32_t done = count - outward - inward - group - rest;
-    n->offered += done;
-    n->delivered += done;
-    n->copies_selected += done;
-    n->copies_out += done;
-    n->normalised += normalised;
-    lane->outward_count = outward;
-    lane->inward_count = inward;
-    lane->group_count = group;
-    lane->rest_count = rest;
+#ifdef VSW_PICKS_LANE
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v3")
+#define VSW_LANE(name) vsw_lane_##name##_v3
+#include "vsw/datapath/stages/fast_lane.h"
+#undef VSW_LANE
+#pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v4")
+#define VSW_LANE(name) vsw_lane_##name##_v4
+#include "vsw/datapath/stages/fast_lane.h"
+#undef VSW_LANE
+#pragma GCC pop_options
+#endif
+
+/* The passes as this processor runs them best; called once a burst. */
+typedef struct vsw_lane_calls {
+    int64_t (*clock)(const int64_t *restrict time, uint32_t count, int64_t now, int64_t until);
+    uint32_t (*headers)(const vsw_burst *restrict b, vsw_lane *restrict lane, uint32_t count);
+    void (*burst)(vsw_worker *w, vsw_lane *lane, uint32_t count);
+} vsw_lane_calls;
+
+static const vsw_lane_calls *vsw_pick_lane(void) {
+    static const vsw_lane_calls portable = {vsw_lane_clock_portable, vsw_lane_headers_portable, vsw_lane_burst_portable};
+#ifdef VSW_PICKS_LANE
+    static const vsw_lane_calls v3 = {vsw_lane_clock_v3, vsw_lane_headers_v3, vsw_lane_burst_v3};
+    static const vsw_lane_calls v4 = {vsw_lane_clock_v4, vsw_lane_headers_v4, vsw_lane_burst_v4};
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("x86-64-v4"))
+        return &v4;
+    if (__builtin_cpu_supports("x86-64-v3"))
+        return &v3;
+#endif
+    return &portable;
 }
 
 static inline void vsw_row(const vsw_columns *c, uint32_t i, uint32_t verdict, uint32_t reason, int egress) {
@@ -183,11 +133,9 @@ static inline void vsw_row(const vsw_columns *c, uint32_t i, uint32_t verdict, u
 }
 
 /* Counts of a frame that one of the lists has settled. */
-static inline void vsw_settled(vsw_worker *w, uint32_t i, uint32_t selected, uint32_t out) {
+static inline void vsw_settled(vsw_worker *w, uint32_t selected, uint32_t out) {
     vsw_counters *n = &w->counters;
-    n->rx[w->port_in[i]] += (1ull << VSW_PACKED_BYTES) + (w->burst.length[i] - w->skip[i]);
     n->offered++;
-    n->normalised += w->skip[i] != 0;
     n->copies_selected += selected;
     n->copies_out += out;
 }
@@ -225,20 +173,20 @@ static inline uint32_t vsw_lane_pick(const vsw_worker *w, const vsw_lane *lane, 
 
 static inline void vsw_leave_to_exact(vsw_lane *lane, uint32_t i) {
     lane->target[i] = VSW_TO_EXACT;
-    lane->rest[lane->rest_count++] = (uint16_t)i;
+    lane->list[VSW_LIST_REST][lane->counts[VSW_LIST_REST]++] = (uint16_t)i;
 }
 
 /* Known to nobody here, from a local port: out by the team. */
 static inline void vsw_settle_outward(vsw_worker *w, vsw_lane *lane) {
     const vsw_tables *t = w->tables;
-    for (uint32_t k = 0; k < lane->outward_count; k++) {
-        uint32_t i = lane->outward[k];
+    for (uint32_t k = 0; k < lane->counts[VSW_LIST_OUTWARD]; k++) {
+        uint32_t i = lane->list[VSW_LIST_OUTWARD][k];
         uint32_t pick = vsw_surely_outside(w, lane, i) ? vsw_lane_pick(w, lane, i) : VSW_NO_PORT;
         if (pick == VSW_NO_PORT || !vsw_plain_out(t->ports + pick, lane->body[i]) || !vsw_receives(t, pick, lane->vlan[i])) {
             vsw_leave_to_exact(lane, i);
             continue;
         }
-        vsw_settled(w, i, 1, 1);
+        vsw_settled(w, 1, 1);
         w->counters.delivered++;
         vsw_count_out(w, lane, i, pick);
         vsw_row(&w->columns, i, VSW_DELIVERED, 0, (int)pick);
@@ -248,13 +196,13 @@ static inline void vsw_settle_outward(vsw_worker *w, vsw_lane *lane) {
 
 /* Known to nobody here, from an uplink: it does not go back out. */
 static inline void vsw_settle_inward(vsw_worker *w, vsw_lane *lane) {
-    for (uint32_t k = 0; k < lane->inward_count; k++) {
-        uint32_t i = lane->inward[k];
+    for (uint32_t k = 0; k < lane->counts[VSW_LIST_INWARD]; k++) {
+        uint32_t i = lane->list[VSW_LIST_INWARD][k];
         if (!vsw_surely_outside(w, lane, i)) {
             vsw_leave_to_exact(lane, i);
             continue;
         }
-        vsw_settled(w, i, 0, 0);
+        vsw_settled(w, 0, 0);
         w->counters.reasons[VSW_UNKNOWN_UNICAST]++;
         w->counters.dropped[(size_t)w->port_in[i] * VSW_REASONS + VSW_UNKNOWN_UNICAST]++;
         vsw_row(&w->columns, i, VSW_DROPPED, VSW_UNKNOWN_UNICAST, VSW_EGRESS_NONE);
@@ -299,7 +247,7 @@ static inline int vsw_flood_plain(vsw_worker *w, const vsw_lane *lane, uint32_t 
         last = pick;
         out++;
     }
-    vsw_settled(w, i, out + held, out);
+    vsw_settled(w, out + held, out);
     if (out) {
         w->counters.delivered++;
         vsw_row(&w->columns, i, VSW_DELIVERED, 0, out == 1 ? (int)last : VSW_EGRESS_SEVERAL);
@@ -313,30 +261,9 @@ static inline int vsw_flood_plain(vsw_worker *w, const vsw_lane *lane, uint32_t 
 }
 
 static inline void vsw_settle_groups(vsw_worker *w, vsw_lane *lane) {
-    for (uint32_t k = 0; k < lane->group_count; k++)
-        if (w->sink || !vsw_flood_plain(w, lane, lane->group[k]))
-            vsw_leave_to_exact(lane, lane->group[k]);
-}
-
-static inline __attribute__((always_inline)) void vsw_fast(vsw_worker *w, vsw_lane *lane, uint32_t count, const int rows, const int owned) {
-    vsw_look(w, lane, count, owned);
-    vsw_settle(w, lane, count, rows, owned);
-}
-
-static VSW_CLONES void vsw_fast_given(vsw_worker *w, vsw_lane *lane, uint32_t count) {
-    vsw_fast(w, lane, count, 0, 0);
-}
-
-static VSW_CLONES void vsw_fast_given_rows(vsw_worker *w, vsw_lane *lane, uint32_t count) {
-    vsw_fast(w, lane, count, 1, 0);
-}
-
-static VSW_CLONES void vsw_fast_owned(vsw_worker *w, vsw_lane *lane, uint32_t count) {
-    vsw_fast(w, lane, count, 0, 1);
-}
-
-static VSW_CLONES void vsw_fast_owned_rows(vsw_worker *w, vsw_lane *lane, uint32_t count) {
-    vsw_fast(w, lane, count, 1, 1);
+    for (uint32_t k = 0; k < lane->counts[VSW_LIST_GROUP]; k++)
+        if (w->sink || !vsw_flood_plain(w, lane, lane->list[VSW_LIST_GROUP][k]))
+            vsw_leave_to_exact(lane, lane->list[VSW_LIST_GROUP][k]);
 }
 
 /* The only copy of a frame that the lane has settled, described for the sink. */
@@ -377,23 +304,12 @@ static inline uint32_t vsw_lane_emit(vsw_worker *w, vsw_lane *lane, uint32_t cou
     return count;
 }
 
-/* A burst's times: how many frames come before the first with time >= until; the clock goes on to the last of them. */
-static inline uint32_t vsw_burst_clock(vsw_worker *w, uint32_t count, int64_t until) {
-    const int64_t *time = w->burst.time;
-    int64_t before = w->now, highest = time[0];
-    uint32_t sorted = time[0] >= before;
-    for (uint32_t i = 1; i < count; i++) {
-        sorted &= time[i] >= time[i - 1];
-        highest = time[i] > highest ? time[i] : highest;
-    }
-    if (sorted && highest < until) {
-        w->now = highest;
-        return count;
-    }
+/* One frame after the other: the clock, up to the first with time >= until.  Returns how many frames come before it. */
+static inline uint32_t vsw_clock_slowly(vsw_worker *w, uint32_t count, int64_t until) {
     for (uint32_t i = 0; i < count; i++) {
-        if (time[i] >= until)
+        if (w->burst.time[i] >= until)
             return i;
-        vsw_clock(w, time[i]);
+        vsw_clock(w, w->burst.time[i]);
     }
     return count;
 }
@@ -401,32 +317,32 @@ static inline uint32_t vsw_burst_clock(vsw_worker *w, uint32_t count, int64_t un
 /* One burst, cut at `until`.  Returns how many frames are done. */
 static inline uint32_t vsw_burst_run(vsw_worker *w, uint32_t count, int64_t until, int *ok) {
     const uint32_t in_order = VSW_LEARNS | VSW_GUARDS;
+    const vsw_lane_calls *call = w->lane;
     vsw_lane lane;
-    uint32_t longest = 0;
     vsw_find_ports(w, count);
-    for (uint32_t i = 0; i < count; i++)
-        longest |= w->burst.length[i];
-    if (w->exact || (w->tables->module.flags & in_order) || !w->burst.roomy || count < VSW_FAST_LEAST || longest >= VSW_HUGE)
+    if (w->exact || (w->tables->module.flags & in_order) || !w->burst.roomy || count < VSW_FAST_LEAST ||
+        call->headers(&w->burst, &lane, count) >= VSW_HUGE)
         return vsw_burst_exact(w, count, until, ok);
-    count = vsw_burst_clock(w, count, until);
-    if (w->owners && w->columns.verdict)
-        vsw_fast_owned_rows(w, &lane, count);
-    else if (w->owners)
-        vsw_fast_owned(w, &lane, count);
-    else if (w->columns.verdict)
-        vsw_fast_given_rows(w, &lane, count);
+    int64_t now = call->clock(w->burst.time, count, w->now, until);
+    if (now != INT64_MIN)
+        w->now = now;
     else
-        vsw_fast_given(w, &lane, count);
+        count = vsw_clock_slowly(w, count, until);
+    if (!count)
+        return 0;
+    call->burst(w, &lane, count);
     vsw_settle_outward(w, &lane);
     vsw_settle_inward(w, &lane);
     vsw_settle_groups(w, &lane);
+    w->received = 1;
     if (w->sink)
         count = vsw_lane_emit(w, &lane, count, ok);
     else
-        for (uint32_t i = 0; i < lane.rest_count; i++)
-            vsw_exact(w, lane.rest[i]);
+        for (uint32_t i = 0; i < lane.counts[VSW_LIST_REST]; i++)
+            vsw_exact(w, lane.list[VSW_LIST_REST][i]);
+    w->received = 0;
     if (++w->counters.packed_bursts == VSW_PACKED_BURSTS)
-        vsw_counters_unpack(&w->counters);
+        vsw_counters_unpack(w);
     return count;
 }
 
