@@ -45,7 +45,7 @@ def _bar(what: str, total: int) -> Progress:
 
     text = TextColumn("{task.description}", markup=False)
     columns = (text, BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[frames]}"), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar = Progress(*columns, console=Console(file=sys.stderr), transient=True)
     bar.add_task(what, total=total or None, frames="")
     bar.start()
     return bar
