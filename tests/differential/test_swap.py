@@ -15,7 +15,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from vsw.datapath.pipeline import Datapath
 
 from tests.differential.compare import batch_of, ingress_of
 from tests.differential.strategies import Scenario, generate
@@ -23,6 +22,7 @@ from tests.golden.build import access, mac, module, of_vnics, port, static, team
 from vsw import Batch, Switch
 from vsw.config.dialects import DIALECTS
 from vsw.config.module import Module
+from vsw.datapath.pipeline import Datapath
 from vsw.datapath.tables import ANY_VLAN, STATIC, Delta, Entries, Tables, as_loaded_array
 from vsw.switch.compile import compile_module
 from vsw.switch.result import COLUMNS, Result, new_columns

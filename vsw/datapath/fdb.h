@@ -29,7 +29,8 @@
 #define VSW_FDB_PORT 0x0FFFu
 #define VSW_FDB_STATIC 0x8000u
 #define VSW_FDB_MEMBER 0x4000u   /* static, to a local port that receives the VLAN: nothing about the entry is left to check */
-#define VSW_FDB_MISS 0u
+#define VSW_FDB_FLAGS_AT 14u
+#define VSW_FDB_SETTLED 3u           /* both flags */
 
 typedef struct vsw_fdb_bucket {
     uint64_t key[VSW_FDB_SLOTS];

@@ -54,7 +54,7 @@ Tables = t.Tables
 
 def team_row(team: Team, state: TeamState) -> np.void:
     """The row of a team in its present state."""
-    row = np.zeros(1, t.TEAM)[0]
+    row: np.void = np.zeros(1, t.TEAM)[0]
     usable = state.usable()
     if len(usable) > t.TEAM_MEMBERS:
         raise UsageError(f"team {team.name}: {len(usable)} usable members, at most {t.TEAM_MEMBERS} are possible")
@@ -151,7 +151,7 @@ class _Compiler:
         uplink = port.kind == "uplink"
         team = None if port.team is None else module.teams[port.team]
         vlan = port.vlan
-        row = np.zeros(1, t.PORT)[0]
+        row: np.void = np.zeros(1, t.PORT)[0]
         designated = dialect.virtual and dialect.designated and not uplink and team is not None and team.policy in DESIGNATING and not team.lacp
         drops_bpdu = not uplink and (port.bpdu_filter or dialect.drop_bpdu)
         mac = port.effective_mac if port.effective_mac is not None else port.mac
@@ -298,7 +298,7 @@ class _Compiler:
 
     def placed(self, vlans: NDArray[np.uint16], vlan: int) -> NDArray[np.bool_]:
         """Which entries are in this VLAN, or in its primary."""
-        return (vlans == vlan) | (vlans == self.fid[vlan])
+        return np.isin(vlans, [vlan, self.fid[vlan]])
 
     def columns(self) -> tuple[NDArray[np.uint16], NDArray[np.uint64], NDArray[np.uint16]]:
         static = self.module.static

@@ -59,12 +59,10 @@ class Counters:
             "evicted", "aged",
         )  # fmt: skip
         arrays = ("rx_frames", "rx_bytes", "tx_frames", "tx_bytes")
+        values: dict[str, Any] = {name: int(counters[name]) for name in totals}
+        values |= {name: counters[name][:ports] for name in arrays}
         return cls(
-            dropped=counters["reasons"],
-            port_dropped=counters["dropped"][:ports],
-            port_filtered=counters["filtered"][:ports],
-            **{name: int(counters[name]) for name in totals},
-            **{name: counters[name][:ports] for name in arrays},
+            dropped=counters["reasons"], port_dropped=counters["dropped"][:ports], port_filtered=counters["filtered"][:ports], **values
         )
 
 
@@ -198,7 +196,7 @@ class Result:
 
 
 def _by_reason(counts: NDArray[np.uint64]) -> dict[str, int]:
-    return {Reason(int(number)).name.lower(): int(counts[number]) for number in np.flatnonzero(counts)}
+    return {reason.name.lower(): int(counts[reason]) for reason in Reason if counts[reason]}
 
 
 __all__ = ["COLUMNS", "COPY", "Counters", "Result", "new_columns"]

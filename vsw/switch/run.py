@@ -284,6 +284,7 @@ class Run:
             return None
 
     def _several(self) -> VswError | None:
+        source: Any = self.source
         pieces = self._ranges()
         if pieces is None:
             count = len(self.source)
@@ -295,18 +296,19 @@ class Run:
             ] or [Share(self, partial(self.source.reader, 0, 0), 0, 0)]
             self._together(self.shares)
             return _problem(self.shares[-1].reader)
-        self.shares = [Share(self, partial(self.source.reader_bytes, piece.start_offset, piece.stop_offset), 0, None) for piece in pieces]
+        self.shares = [Share(self, partial(source.reader_bytes, piece.start_offset, piece.stop_offset), 0, None) for piece in pieces]
         self._together(self.shares)
         for k, share in enumerate(self.shares):
-            problem = _problem(share.reader)
+            ended: Any = share.reader
+            problem = _problem(ended)
             if problem is not None:
                 self._abandon(k + 1)
                 return problem
-            end = share.reader.stopped_at
+            end = ended.stopped_at
             if k + 1 < len(pieces) and end != pieces[k + 1].start_offset:
                 # The guessed boundary was none: what follows is read again from where this share really ended.
                 self._abandon(k + 1)
-                last = Share(self, partial(self.source.reader_bytes, end, pieces[-1].stop_offset), 0, None)
+                last = Share(self, partial(source.reader_bytes, end, pieces[-1].stop_offset), 0, None)
                 self.shares.append(last)
                 self._together([last])
                 return _problem(last.reader)

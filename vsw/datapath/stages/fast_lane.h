@@ -1,8 +1,11 @@
 /* fast_lane.h: the two passes of the fast lane, compiled once for each instruction set that fast.h picks from at run time.
  *
- * No include guard: fast.h includes it several times, with VSW_LANE(name) giving each function a name of its own and the compiler's target
+ * fast.h includes it several times (and takes the guard back), with VSW_LANE(name) giving each function a name of its own and the compiler's target
  * set around it.  Short loops over few arrays each: what is arithmetic becomes vectors, what is a table look-up stays scalar, and no loop needs
  * more pointers than there are registers.  */
+
+#ifndef VSW_STAGE_FAST_LANE_H
+#define VSW_STAGE_FAST_LANE_H
 
 #if defined(__AVX512F__)
 static inline uint32_t VSW_LANE(match)(const vsw_fdb_bucket *bucket, uint64_t key) {
@@ -51,7 +54,7 @@ static inline void VSW_LANE(tags)(const vsw_module *m, const vsw_burst *restrict
     for (uint32_t i = 0; i < count; i++) {
         uint32_t word = lane->word[i], type = word & 0xFFFF;
         uint32_t tagged = (type == tpid0) | (type == tpid1) | (type == tpid2) ? UINT32_MAX : 0;
-        uint32_t vid = word >> 24 | (word >> 8 & 0x0F00);
+        uint32_t vid = word >> 24 | (word >> 8 & VSW_VID_HIGH);
         lane->vid[i] = vid & tagged;
         lane->tag[i] = tagged & VSW_TAG;
         lane->odd[i] = ((type & 0xFF) < VSW_LLC_BELOW) | (b->captured[i] < VSW_FAST_CAPTURED);
@@ -98,9 +101,9 @@ static inline void VSW_LANE(keys)(const vsw_worker *w, vsw_lane *restrict lane, 
         uint64_t h = hot[port];
         uint32_t accepted = (uint32_t)(accept[(size_t)port * VSW_VID_WORDS + (vid >> 6)] >> (vid & 63));
         uint32_t vlan = h & VSW_HOT_TUNNEL ? 0 : vid, own = VSW_MASK(vlan == 0);
-        vlan |= (uint32_t)(h >> VSW_HOT_VLAN) & 0x0FFF & own;
+        vlan |= (uint32_t)(h >> VSW_HOT_VLAN) & VSW_TCI_VID & own;
         uint32_t fid = vlans[vlan];
-        uint64_t key = vsw_fdb_key(fid & 0x0FFF, vsw_load64(data) & VSW_MAC_MASK);
+        uint64_t key = vsw_fdb_key(fid & VSW_TCI_VID, vsw_load64(data) & VSW_MAC_MASK);
         uint64_t bucket = (key * multiplier) >> shift;
         __builtin_prefetch(buckets + bucket);
         uint64_t hash = ((vsw_load64(data + 6) & VSW_MAC_MASK) * 0x9E3779B97F4A7C15ull) >> filter_shift;
@@ -151,7 +154,7 @@ static inline __attribute__((always_inline)) void VSW_LANE(settle)(vsw_worker *w
         uint64_t q = hot[port];
         uint32_t out = (uint32_t)(q >> 32), tag = out >> (VSW_HOT_TAG - 32) & VSW_TAG;
         uint32_t length = body + ((uint16_t)out == (uint16_t)vlan ? 0 : tag);
-        uint32_t wrong = odd | (match == 0) | (~value >> 14 & 3) | out >> 31 | (port == port_in) | (body > (uint32_t)q);
+        uint32_t wrong = odd | (match == 0) | (~value >> VSW_FDB_FLAGS_AT & VSW_FDB_SETTLED) | out >> 31 | (port == port_in) | (body > (uint32_t)q);
         /* masks that the compiler can't make branches of: which it is can't be foreseen */
         uint32_t stopped = VSW_MASK(wrong), found = VSW_MASK((odd == 0) & (match != 0));
         uint32_t list = ((VSW_LIST_REST & found) | (lane->lost[i] & ~found)) & stopped;
@@ -198,3 +201,5 @@ static __attribute__((noinline)) void VSW_LANE(burst)(vsw_worker *w, vsw_lane *l
     else
         VSW_LANE(settle)(w, lane, count, 0, owned);
 }
+
+#endif
