@@ -38,7 +38,7 @@ class Format:
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
-        "raw": Format("raw", RawBlocks, RawBlocks.create, lambda head: True),
+        "raw": Format("raw", RawBlocks, RawBlocks.create, lambda _: True),
     }
 )
 

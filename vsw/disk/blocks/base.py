@@ -80,8 +80,8 @@ class Blocks(ABC):
     """Offsets and lengths are multiples of this many bytes."""
     granularity: int = 4096
     """``discard`` and ``write_zeroes(unmap=True)`` free whole units of this many bytes; smaller pieces are zeroed in place."""
-    atomic: int = SECTOR
-    """A write of at most this many bytes, within one unit of as many, survives a crash whole or not at all."""
+    atomic: int = 0
+    """A write of at most this many bytes survives a crash whole or not at all; 0 if that is not promised for more than a sector."""
     direct: Direct | None = None
     """A compiled door to the same bytes for callers that hold no GIL (``blocks/direct.pxd``), or ``None``. Whoever uses it
     checks range, ``alignment`` and ``read_only`` itself."""
@@ -206,7 +206,7 @@ class Blocks(ABC):
     @abstractmethod
     def _flush(self) -> None: ...
 
-    def _discard(self, offset: int, length: int) -> None:
+    def _discard(self, offset: int, length: int) -> None:  # noqa: B027
         """To forget nothing is allowed."""
 
     @abstractmethod
@@ -216,7 +216,7 @@ class Blocks(ABC):
         """Who knows nothing of holes has data everywhere."""
         return [Extent(offset, length, Kind.DATA)]
 
-    def _prefetch(self, offset: int, length: int) -> None:
+    def _prefetch(self, offset: int, length: int) -> None:  # noqa: B027
         """Advice may be ignored."""
 
     def _resize(self, size: int) -> None:

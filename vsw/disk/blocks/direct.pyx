@@ -4,7 +4,7 @@ One virtual call per request. ``FileDirect`` is pread and pwrite until everythin
 few system calls that Python does not offer (fallocate with a mode) are here too.
 """
 
-from libc.errno cimport errno, EINTR, EIO, EOPNOTSUPP, ENOSYS
+from libc.errno cimport errno, EINTR, EIO
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -21,7 +22,8 @@ Operation = Literal["read", "write", "flush", "discard", "write_zeroes", "extent
 class Fault:
     """One fault: the ``times`` (``None``: all) calls of ``operation`` after the first ``skip`` that touch bytes ``start..stop``.
 
-    ``partial`` bytes of a write or read are transferred before it fails, as a full disk does.
+    ``partial`` bytes of a write or read are transferred before it fails, as a full disk does. ``delay`` seconds pass before anything
+    else happens; with ``errno`` 0 the call then succeeds, so that a fault can also be a slow disk.
     """
 
     operation: Operation
@@ -31,6 +33,7 @@ class Fault:
     skip: int = 0
     times: int | None = 1
     partial: int = 0
+    delay: float = 0.0
 
     def strikes(self, operation: str, offset: int, length: int) -> bool:
         if operation != self.operation or offset >= self.stop or offset + max(length, 1) <= self.start or self.times == 0:
@@ -63,7 +66,10 @@ class FaultyBlocks(Blocks):
 
     def _fault(self, operation: Operation, offset: int = 0, length: int = 0) -> Fault | None:
         with self._lock:
-            return next((fault for fault in self.faults if fault.strikes(operation, offset, length)), None)
+            fault = next((fault for fault in self.faults if fault.strikes(operation, offset, length)), None)
+        if fault is not None and fault.delay:
+            time.sleep(fault.delay)
+        return fault if fault is not None and fault.errno else None
 
     def _strike(self, operation: Operation, offset: int = 0, length: int = 0) -> None:
         if fault := self._fault(operation, offset, length):

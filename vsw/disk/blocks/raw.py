@@ -12,6 +12,7 @@ import fcntl
 import mmap
 import os
 import stat
+from pathlib import Path
 from typing import Literal, Self
 
 from .base import Blocks, Extent, Kind, merge, raise_errno
@@ -89,7 +90,7 @@ class RawBlocks(Blocks):
                     raise_errno(FileDirect(fd).write_from(start, ZEROES[: size - start], False), os.fspath(path))
             os.fsync(fd)
         except BaseException:
-            os.unlink(path)
+            Path(path).unlink()
             raise
         finally:
             os.close(fd)

@@ -55,14 +55,14 @@ OutLength = Callable[["LogicalUnit", bytes], int]
 Condition = Callable[["LogicalUnit"], bool]
 
 
-def nothing(unit: LogicalUnit, cdb: bytes) -> int:
+def nothing(unit: LogicalUnit, cdb: bytes) -> int:  # noqa: ARG001
     """No data-out."""
     return 0
 
 
 def parameter_list(start: int, size: int) -> OutLength:
     """The length of a parameter list, which the CDB has in ``size`` bytes from ``start``."""
-    return lambda unit, cdb: int.from_bytes(cdb[start : start + size], "big")
+    return lambda _, cdb: int.from_bytes(cdb[start : start + size], "big")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Command:
 
     ``attention``: a pending unit attention ends the command. ``ready``: it needs a medium that is spun up. ``alone``: no
     other command of the unit runs meanwhile. ``writes``: it changes the medium. ``lengthy``: it may take seconds, so that
-    a transport should not wait for it. ``when``: the unit supports it only then.
+    a transport should not wait for it. ``unstoppable``: aborting the command does not end what it began. ``when``: the unit supports it only then.
     """
 
     opcode: int
@@ -85,6 +85,7 @@ class Command:
     alone: bool
     writes: bool
     lengthy: bool
+    unstoppable: bool
     out: OutLength
     when: Condition
 
@@ -103,8 +104,9 @@ def command(
     alone: bool = False,
     writes: bool = False,
     lengthy: bool = False,
+    unstoppable: bool = False,
     out: OutLength = nothing,
-    when: Condition = lambda unit: True,
+    when: Condition = lambda _: True,
     action: int | None = None,
 ) -> Callable[[Handler], Handler]:
     """Declare a command. ``usage`` is its CDB usage bitmap in hexadecimal, whose first byte is the opcode itself."""
@@ -114,7 +116,7 @@ def command(
         bitmap[1] |= action
 
     def declare(handler: Handler) -> Handler:
-        entry = Command(opcode, action, name, bytes(bitmap), handler, access, attention, ready, alone, writes, lengthy, out, when)
+        entry = Command(opcode, action, name, bytes(bitmap), handler, access, attention, ready, alone, writes, lengthy, unstoppable, out, when)
         if action is None:
             COMMANDS[opcode] = entry
         else:

@@ -1,5 +1,7 @@
 """What a disk says of itself: INQUIRY and its VPD pages, capacity, readiness, supported commands (SPC-4 6, SBC-3 5)."""
 
+# ruff: noqa: ARG001  (every handler takes what any of them needs)
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -88,25 +90,25 @@ def _limits(unit: LogicalUnit, presence: Presence) -> bytes:
     def put(at: int, width: int, value: int) -> None:
         page[at - 4 : at - 4 + width] = value.to_bytes(width, "big")
 
-    put(4, 1, 0x01)  # WSNZ
     put(5, 1, LARGEST_COMPARE)
     put(6, 2, max(unit.physical_block_size // size, 1))
     put(8, 4, LARGEST_TRANSFER // size)
     put(12, 4, (1 << 20) // size)
     put(16, 4, LARGEST_TRANSFER // size)
     if unit.thin:
-        put(20, 4, LARGEST_UNMAP // size)
+        put(20, 4, LARGEST_UNMAP)
         put(24, 4, UNMAP_DESCRIPTORS)
         put(28, 4, max(unit.blocks.granularity // size, 1))
         put(32, 4, 0x80000000)  # granules begin at block 0
-    put(36, 8, LARGEST_WRITE_SAME // size)
+    put(36, 8, LARGEST_WRITE_SAME)
     if unit.atomic_blocks:
         put(44, 4, unit.atomic_blocks)
     return bytes(page)
 
 
 def _characteristics(unit: LogicalUnit, presence: Presence) -> bytes:
-    return (7200 if unit.rotational else 1).to_bytes(2, "big") + bytes(58)
+    # WABEREQ: blocks that were erased by SANITIZE can be read at once
+    return (7200 if unit.rotational else 1).to_bytes(2, "big") + bytes((0, 0x40 if unit.thin else 0)) + bytes(56)
 
 
 def _provisioning(unit: LogicalUnit, presence: Presence) -> bytes:
@@ -119,7 +121,7 @@ VPD_PAGES = {
     0x00: _supported_pages,
     0x80: _serial,
     0x83: _identification,
-    0x8F: lambda unit, presence: third_party_page(),
+    0x8F: lambda *_: third_party_page(),
     0xB0: _limits,
     0xB1: _characteristics,
     0xB2: _provisioning,

@@ -2,10 +2,10 @@
 
 LARGEST_TRANSFER = 8 << 20
 """Bytes of one READ or WRITE: bounds the memory that a command can ask for."""
-LARGEST_WRITE_SAME = 256 << 20
-"""Bytes of one WRITE SAME."""
-LARGEST_UNMAP = 1 << 32
-"""Bytes of one UNMAP in all."""
+LARGEST_WRITE_SAME = 0xFFFF
+"""Blocks of one WRITE SAME: as many as its short form can name."""
+LARGEST_UNMAP = 1 << 20
+"""Blocks of one UNMAP in all."""
 UNMAP_DESCRIPTORS = 256
 LARGEST_COMPARE = 128
 """Blocks of one COMPARE AND WRITE; the field has one byte."""

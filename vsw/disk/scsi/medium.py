@@ -3,6 +3,8 @@
 Positions and lengths come out of the CDB in one place (:func:`span`); whoever has a span knows that it lies within the disk.
 """
 
+# ruff: noqa: ARG001  (every handler takes what any of them needs)
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -54,11 +56,11 @@ def within(unit: LogicalUnit, lba: int, blocks: int) -> None:
         raise CheckCondition(Key.ILLEGAL_REQUEST, LBA_OUT_OF_RANGE, information=max(lba, unit.count))
 
 
-def span(unit: LogicalUnit, cdb: bytes, largest: int = LARGEST_TRANSFER) -> tuple[int, int]:
-    """``(first block, number of blocks)`` of the CDB, which lie within the disk and have at most ``largest`` bytes."""
+def span(unit: LogicalUnit, cdb: bytes) -> tuple[int, int]:
+    """``(first block, number of blocks)`` of the CDB, which lie within the disk and fit into one transfer."""
     lba, blocks = decode(cdb)
     within(unit, lba, blocks)
-    if blocks * unit.block_size > largest:
+    if blocks * unit.block_size > LARGEST_TRANSFER:
         raise invalid_cdb(LAYOUT[len(cdb)][2])
     return lba, blocks
 
@@ -254,7 +256,7 @@ def compare_and_write(unit: LogicalUnit, presence: Presence, cdb: bytes, data: D
     within(unit, lba, blocks)
     half = blocks * unit.block_size
     if data.announced != 2 * half or len(data.view) != 2 * half:
-        raise illegal(INVALID_FIELD_UNIT)
+        raise invalid_cdb(13)
     _compare(unit, lba, data.view[:half])
     _put(unit, lba, data.view[half:], bool(cdb[1] & FUA) or not unit.modes.write_cache)
 
@@ -295,8 +297,9 @@ def _synchronize(unit: LogicalUnit, presence: Presence, cdb: bytes, data: DataOu
 def _prefetch(unit: LogicalUnit, presence: Presence, cdb: bytes, data: DataOut) -> Reply:
     lba, blocks = decode(cdb)
     within(unit, lba, blocks)
-    unit.blocks.prefetch(lba * unit.block_size, (blocks or unit.count - lba) * unit.block_size)
-    return Reply(Status.CONDITION_MET)
+    wanted = (blocks or unit.count - lba) * unit.block_size
+    unit.blocks.prefetch(lba * unit.block_size, min(wanted, LARGEST_TRANSFER))
+    return Reply(Status.CONDITION_MET if wanted <= LARGEST_TRANSFER else Status.GOOD)
 
 
 

@@ -4,6 +4,8 @@ Only three bits can be changed: WCE (write cache), D_SENSE (format of sense data
 saved, so a reset brings the defaults back. ``LAYOUT`` is data; the commands below only move it.
 """
 
+# ruff: noqa: ARG001  (every handler takes what any of them needs)
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -25,19 +27,19 @@ D_SENSE = (CONTROL, 2, 0x04)
 SWP = (CONTROL, 4, 0x08)
 """Page, byte, bit."""
 
+# The defaults, and the bits that MODE SELECT may change; both with the head of two bytes.
 LAYOUT: dict[int, tuple[bytes, bytes]] = {
-    # page: (defaults, bits that MODE SELECT may change), both with the page's head of two bytes
+    # AWRE, and eight read retries, as a disk has them.
     RECOVERY: (bytes.fromhex("010a 8008 0000000000000000"), bytes.fromhex("010a 0000 0000000000000000")),
-    # AWRE; eight read retries, as a disk has them
+    # WCE set, no limit for prefetching, FSW.
     CACHING: (
         bytes.fromhex("0812 0400 0000 0000 ffff 0000 8020 0000 0000 0000"),
         bytes.fromhex("0812 0400 0000 0000 0000 0000 0000 0000 0000 0000"),
     ),
-    # WCE; no limit for prefetch; FSW
+    # Unrestricted reordering, busy time-out unlimited.
     CONTROL: (bytes.fromhex("0a0a 0010 0000 0000 ffff 0000"), bytes.fromhex("0a0a 0400 0800 0000 0000 0000")),
-    # unrestricted reordering; busy timeout unlimited
+    # DEXCPT, since nothing is predicted.
     EXCEPTIONS: (bytes.fromhex("1c0a 0800 0000 0000 0000 0000"), bytes.fromhex("1c0a 0000 0000 0000 0000 0000")),
-    # DEXCPT: nothing is predicted
 }
 
 
@@ -112,7 +114,7 @@ def _sense(unit: LogicalUnit, cdb: bytes, ten: bool) -> bytes:
     return allocation(cdb, 4, 1, bytes((len(body) + 3, 0, device, len(descriptor))) + body)
 
 
-def _select(unit: LogicalUnit, presence: Presence, cdb: bytes, data: DataOut, ten: bool) -> None:
+def _select(unit: LogicalUnit, presence: Presence, cdb: bytes, data: DataOut, *, ten: bool) -> None:
     if not cdb[1] & 0x10:  # PF: only pages are understood
         raise invalid_cdb(1, 4)
     wanted = int.from_bytes(cdb[7:9], "big") if ten else cdb[4]

@@ -4,6 +4,8 @@ Ejecting takes the medium away from the guest, not the file from the host: loadi
 happens, since nothing spins.
 """
 
+# ruff: noqa: ARG001  (every handler takes what any of them needs)
+
 from __future__ import annotations
 
 import threading
@@ -11,13 +13,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .commands import Access, DataOut, Later, command, parameter_list
-from .reservations import ReservationConflict
 from .sense import (
     PARAMETER_LENGTH,
     REMOVAL_PREVENTED,
     SANITIZE_FAILED,
     CheckCondition,
     Key,
+    ReservationConflict,
     illegal,
     invalid_cdb,
     invalid_parameter,
@@ -44,14 +46,14 @@ def start_stop_unit(unit: LogicalUnit, presence: Presence, cdb: bytes, data: Dat
         return
     if not unit.removable:
         raise invalid_cdb(4, 1)
-    if start:
-        if not unit.loaded:
-            unit.loaded = True
-            unit.medium_changed(presence)
+    if start == unit.loaded:
         return
-    if any(other.prevents for other in unit.presences):
+    if any(other.prevents for other in unit.presences):  # the tray is locked, whichever way it would move
         raise CheckCondition(Key.ILLEGAL_REQUEST, REMOVAL_PREVENTED)
-    if unit.loaded:
+    if start:
+        unit.loaded = True
+        unit.medium_changed(presence)
+    else:
         unit.blocks.flush()
         unit.loaded = False
 
@@ -117,10 +119,20 @@ def _overwrite(unit: LogicalUnit, pattern: bytes, passes: int, invert: bool) -> 
             unit.sanitizing = (number + start / size) / passes
 
 
-SANITIZE = "48 e0 00 00 00 00 00 ff ff 00"
+SANITIZE = "48 a0 00 00 00 00 00 ff ff 00"
 
 
-@command(SANITIZE, "SANITIZE, OVERWRITE", action=1, access=Access.WRITE, ready=False, writes=True, alone=True, lengthy=True, out=parameter_list(7, 2))
+@command(
+    SANITIZE,
+    "SANITIZE, OVERWRITE",
+    action=1,
+    access=Access.WRITE,
+    writes=True,
+    alone=True,
+    lengthy=True,
+    unstoppable=True,
+    out=parameter_list(7, 2),
+)
 def sanitize_overwrite(unit: LogicalUnit, presence: Presence, cdb: bytes, data: DataOut) -> Later | None:
     _sanitizable(unit)
     wanted = int.from_bytes(cdb[7:9], "big")
@@ -142,12 +154,23 @@ def sanitize_overwrite(unit: LogicalUnit, presence: Presence, cdb: bytes, data: 
     return _whole(unit, lambda: _overwrite(unit, listing[4:], passes, bool(listing[0] & 0x80)), bool(cdb[1] & 0x80))
 
 
-@command(SANITIZE, "SANITIZE, BLOCK ERASE", action=2, access=Access.WRITE, writes=True, alone=True, lengthy=True, out=parameter_list(7, 2))
+@command(
+    SANITIZE,
+    "SANITIZE, BLOCK ERASE",
+    action=2,
+    access=Access.WRITE,
+    writes=True,
+    alone=True,
+    lengthy=True,
+    unstoppable=True,
+    out=parameter_list(7, 2),
+    when=lambda unit: unit.thin,
+)
 def sanitize_block_erase(unit: LogicalUnit, presence: Presence, cdb: bytes, data: DataOut) -> Later | None:
     _sanitizable(unit)
     if any(cdb[7:9]):
         raise invalid_cdb(7)
-    return _whole(unit, lambda: _zero(unit, unit.thin), bool(cdb[1] & 0x80))
+    return _whole(unit, lambda: _zero(unit, True), bool(cdb[1] & 0x80))
 
 
 @command(SANITIZE, "SANITIZE, EXIT FAILURE MODE", action=0x1F, access=Access.WRITE, alone=True, out=parameter_list(7, 2))
@@ -164,6 +187,6 @@ def _sanitizable(unit: LogicalUnit) -> None:
         raise CheckCondition(sense.key, sense.code)
 
 
-@command("04 00 00 00 00 00", "FORMAT UNIT", access=Access.WRITE, writes=True, ready=True, alone=True, lengthy=True)
+@command("04 00 00 00 00 00", "FORMAT UNIT", access=Access.WRITE, writes=True, ready=True, alone=True, lengthy=True, unstoppable=True)
 def format_unit(unit: LogicalUnit, presence: Presence, cdb: bytes, data: DataOut) -> Later | None:
     return _whole(unit, lambda: _zero(unit, unit.thin), False)

@@ -3,6 +3,8 @@
 Unmapped blocks read as zeroes here (LBPRZ), so unmapping is ``write_zeroes(unmap=True)`` of the backend, never its ``discard``.
 """
 
+# ruff: noqa: ARG001  (every handler takes what any of them needs)
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..blocks import Kind
 from .commands import Access, DataOut, allocation, command, parameter_list
 from .limits import LARGEST_UNMAP, LARGEST_WRITE_SAME, UNMAP_DESCRIPTORS
-from .medium import decode, span, within
+from .medium import decode, within
 from .sense import INVALID_FIELD_UNIT, PARAMETER_LENGTH, fault, illegal, invalid_cdb, invalid_parameter
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def unmap(unit: LogicalUnit, presence: Presence, cdb: bytes, data: DataOut) -> N
         blocks = int.from_bytes(listing[at + 8 : at + 12], "big")
         within(unit, lba, blocks)
         ranges.append((lba, blocks))
-    if sum(blocks for _, blocks in ranges) * unit.block_size > LARGEST_UNMAP:
+    if sum(blocks for _, blocks in ranges) > LARGEST_UNMAP:
         raise invalid_parameter(8)
     for lba, blocks in ranges:
         try:
@@ -62,13 +64,13 @@ def unmap(unit: LogicalUnit, presence: Presence, cdb: bytes, data: DataOut) -> N
 def _write_same(unit: LogicalUnit, presence: Presence, cdb: bytes, data: DataOut) -> None:
     flags = cdb[1]
     wants_unmap = bool(flags & 0x08)
-    if flags & 0x10 and not wants_unmap:  # ANCHOR without UNMAP
-        raise invalid_cdb(1, 4)
     if wants_unmap and not unit.thin:
         raise invalid_cdb(1, 3)
     no_data = len(cdb) == 16 and bool(flags & 0x01)
-    lba, blocks = span(unit, cdb, LARGEST_WRITE_SAME)
-    if blocks == 0:  # WSNZ: "to the end" is not offered, it has no bound
+    lba, blocks = decode(cdb)
+    within(unit, lba, max(blocks, 1))
+    blocks = blocks or unit.count - lba  # none: to the end of the medium
+    if blocks > LARGEST_WRITE_SAME:
         raise invalid_cdb(10 if len(cdb) == 16 else 7)
     if no_data:
         pattern = bytes(unit.block_size)
@@ -91,20 +93,20 @@ def _write_same(unit: LogicalUnit, presence: Presence, cdb: bytes, data: DataOut
 
 
 @command(
-    "41 18 ff ff ff ff 1f ff ff 00",
+    "41 08 ff ff ff ff 1f ff ff 00",
     "WRITE SAME(10)",
     access=Access.WRITE,
     ready=True,
     writes=True,
     lengthy=True,
-    out=lambda unit, cdb: unit.block_size,
+    out=lambda unit, _: unit.block_size,
 )
 def write_same_10(unit: LogicalUnit, presence: Presence, cdb: bytes, data: DataOut) -> None:
     _write_same(unit, presence, cdb, data)
 
 
 @command(
-    "93 19 ff ff ff ff ff ff ff ff ff ff ff ff 1f 00",
+    "93 09 ff ff ff ff ff ff ff ff ff ff ff ff 1f 00",
     "WRITE SAME(16)",
     access=Access.WRITE,
     ready=True,
@@ -116,7 +118,14 @@ def write_same_16(unit: LogicalUnit, presence: Presence, cdb: bytes, data: DataO
     _write_same(unit, presence, cdb, data)
 
 
-@command("9e 00 ff ff ff ff ff ff ff ff ff ff ff ff 00 00", "GET LBA STATUS", action=0x12, access=Access.READ, ready=True, when=lambda unit: unit.thin)
+@command(
+    "9e 00 ff ff ff ff ff ff ff ff ff ff ff ff 00 00",
+    "GET LBA STATUS",
+    action=0x12,
+    access=Access.READ,
+    ready=True,
+    when=lambda unit: unit.thin,
+)
 def get_lba_status(unit: LogicalUnit, presence: Presence, cdb: bytes, data: DataOut) -> bytes:
     lba, _ = decode(cdb)
     within(unit, lba, 1)

@@ -7,6 +7,8 @@ With APTPL the whole state is in a :class:`ReservationStore` before the command 
 Thread-safety: every change happens while the caller has the logical unit alone; ``conflicts`` and ``refuses`` only read.
 """
 
+# ruff: noqa: ARG001  (every handler takes what any of them needs)
+
 from __future__ import annotations
 
 import contextlib
@@ -166,7 +168,7 @@ def decode_state(values: dict[str, object]) -> State:
         if entry["holder"]:
             state.holder = identity
     if values["type"] is not None:
-        state.type = Type(values["type"])
+        state.type = Type(int(str(values["type"])))
         if not state.keys or (state.holder is None and not state.type.all_registrants):
             raise ValueError("a reservation without a holder")
     return state
@@ -204,7 +206,7 @@ class Reservations:
             return False
         return write or not kind.write_only
 
-    def refuses(self, presence: Presence, entry: Command, cdb: bytes) -> bool:
+    def refuses(self, presence: Presence, entry: Command) -> bool:
         """True if the command ends with RESERVATION CONFLICT."""
         if self.legacy is not None and self.legacy is not presence:
             return entry.opcode not in LEGACY_FREE

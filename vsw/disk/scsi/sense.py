@@ -140,7 +140,7 @@ class Sense(NamedTuple):
         return b""
 
 
-class CheckCondition(Exception):
+class CheckCondition(Exception):  # noqa: N818  (the name of the SCSI status)
     """A command ends with CHECK CONDITION and this sense."""
 
     def __init__(self, key: Key, code: Code, **details: int | tuple[bool, int, int | None]) -> None:
@@ -148,7 +148,7 @@ class CheckCondition(Exception):
         super().__init__(f"{key.name.lower().replace('_', ' ')}: {code.text}")
 
 
-class ReservationConflict(Exception):
+class ReservationConflict(Exception):  # noqa: N818
     """A command ends with RESERVATION CONFLICT."""
 
 

@@ -71,7 +71,7 @@ class Target:
         relative_port: int = 1,
         target_port: str = "",
         version_descriptors: tuple[int, ...] = (),
-        on_abort: Callable[[int], None] = lambda lun: None,
+        on_abort: Callable[[int], None] = lambda _: None,
     ) -> Nexus:
         """A new I_T nexus.
 
@@ -153,6 +153,11 @@ class Nexus:
         """True if a transport should go on with other commands while this one runs."""
         presence = None if lun is None else self._presences.get(lun)
         return presence is not None and presence.unit.lengthy(cdb)
+
+    def unstoppable(self, lun: int | None, cdb: bytes) -> bool:
+        """True if aborting the command does not end what it began (SANITIZE): then there is nothing to wait for."""
+        presence = None if lun is None else self._presences.get(lun)
+        return presence is not None and presence.unit.unstoppable(cdb)
 
     def execute(self, lun: int | None, cdb: bytes, data_out: bytes | bytearray | memoryview = b"", announced: int | None = None) -> Reply:
         """Do one command at ``lun`` (``None``: an address that no unit can have). See :meth:`LogicalUnit.execute`."""

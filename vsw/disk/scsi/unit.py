@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
+
 from ...errors import UsageError
 from ..blocks import Blocks
 from .commands import CDB_LENGTHS, COMMANDS, Command, DataOut, Later, Reply
@@ -126,9 +127,9 @@ class LogicalUnit:
             raise UsageError(f"serial number {serial!r} must be 1 to 20 printable ASCII characters")
         self.blocks = blocks
         self.serial = serial
-        self.block_size = block_size
-        self.physical_block_size = physical_block_size
-        self.thin = thin
+        self.block_size: int = block_size
+        self.physical_block_size: int = physical_block_size
+        self.thin: bool = thin
         self.write_protected = read_only or blocks.read_only
         self.removable = removable
         self.rotational = rotational
@@ -245,6 +246,11 @@ class LogicalUnit:
         entry = self.find(cdb[0], cdb[1] & 0x1F) if len(cdb) > 1 else None
         return entry is not None and entry.lengthy
 
+    def unstoppable(self, cdb: bytes) -> bool:
+        """True if the command goes on even when it is aborted, so that nobody need wait for its end."""
+        entry = self.find(cdb[0], cdb[1] & 0x1F) if len(cdb) > 1 else None
+        return entry is not None and entry.unstoppable
+
     def execute(self, presence: Presence, cdb: bytes, data_out: bytes | bytearray | memoryview = b"", announced: int | None = None) -> Reply:
         """Do one command. Never raises for what a guest or a failing disk can cause.
 
@@ -302,7 +308,7 @@ class LogicalUnit:
             code = self.take_attention(presence)
             if code is not None:
                 raise CheckCondition(Key.UNIT_ATTENTION, code)
-        if self.reservations.refuses(presence, entry, cdb):
+        if self.reservations.refuses(presence, entry):
             raise ReservationConflict
         if entry.ready and (sense := self.unready()):
             raise CheckCondition(sense.key, sense.code, **({"progress": sense.progress} if sense.progress is not None else {}))

@@ -1,0 +1,269 @@
+"""The iSCSI target server: listening sockets, sessions, and their orderly end (RFC 7143).
+
+::
+
+    target = Target("iqn.2026-01.example.lab:web1", {0: LogicalUnit(blocks, serial="web1")})
+    with IscsiServer([Exported(target)]) as server:
+        print(server.address)       # ("127.0.0.1", 3260)
+
+It listens on the loopback interface unless told otherwise: without CHAP everybody who reaches the port may write the disks, and
+with CHAP the data still travels in the clear.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from ...errors import UsageError
+from ..scsi.target import Target
+from .iscsi_login import Chap
+from .iscsi_session import Session
+
+log = logging.getLogger("vsw.disk.iscsi")
+
+DEFAULT_PORT = 3260
+PORTAL_TAG = 1
+MOST_SESSIONS = 256
+POOL = 8
+"""Threads for commands that may take seconds, over all sessions."""
+PING_SECONDS = 30
+SEND_SECONDS = 60
+BUFFER = 1 << 20
+NAME = re.compile(r"(iqn\.\d{4}-\d{2}\.[a-z0-9.-]+(:[^\s,]+)?|eui\.[0-9A-Fa-f]{16}|naa\.[0-9A-Fa-f]{16}([0-9A-Fa-f]{16})?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A target and who may log in to it.
+
+    ``chap`` is what initiators must prove, ``mutual`` what this target proves to initiators that ask; the two secrets must differ.
+    ``initiators`` are the names that may log in (``None``: any).
+    """
+
+    target: Target
+    chap: Chap | None = None
+    mutual: Chap | None = None
+    initiators: frozenset[str] | None = None
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.target.name) or len(self.target.name.encode()) > 223:
+            raise UsageError(f"target name {self.target.name!r} must look like iqn.2026-01.example.lab:disk, eui. or naa. with hexadecimal digits")
+        if self.mutual is not None and (self.chap is None or self.mutual.secret == self.chap.secret):
+            raise UsageError("mutual CHAP needs CHAP of the initiator, with another secret")
+
+
+class IscsiServer:
+    """Serves ``exports`` on ``listen`` (``(host, port)`` pairs; port 0 lets the system choose) from construction until ``close``.
+
+    All portals are one portal group: a second session to another portal is a second path to the same units. ``discovery_chap``
+    guards discovery sessions.
+    """
+
+    portal_tag = PORTAL_TAG
+
+    def __init__(
+        self,
+        exports: Iterable[Exported],
+        listen: Iterable[tuple[str, int]] = (("127.0.0.1", DEFAULT_PORT),),
+        *,
+        discovery_chap: Chap | None = None,
+        ping_seconds: float = PING_SECONDS,
+    ) -> None:
+        self.discovery_chap = discovery_chap
+        self._exports: dict[str, Exported] = {}
+        self._ping_seconds = ping_seconds
+        self._lock = threading.Lock()
+        self._sessions: set[Session] = set()
+        self._threads: dict[Session, threading.Thread] = {}
+        self._tsih = 0
+        self._closing = False
+        for exported in exports:
+            self.export(exported)
+        self._pool = ThreadPoolExecutor(POOL, "vsw-iscsi-work")
+        self._listeners: list[socket.socket] = []
+        try:
+            for host, port in listen:
+                self._listeners.append(_listen(host, port))
+        except BaseException:
+            for listener in self._listeners:
+                listener.close()
+            raise
+        if not self._listeners:
+            raise UsageError("an iSCSI server needs an address to listen on")
+        self._wake, self._waker = socket.socketpair()
+        self._acceptor = threading.Thread(target=self._accept, name="vsw-iscsi-accept", daemon=True)
+        self._acceptor.start()
+
+    # Exports.
+
+    def export(self, exported: Exported) -> None:
+        """Add a target while running."""
+        with self._lock:
+            if exported.target.name in self._exports:
+                raise UsageError(f"target {exported.target.name} is exported already")
+            self._exports[exported.target.name] = exported
+
+    def exports(self) -> list[Exported]:
+        with self._lock:
+            return list(self._exports.values())
+
+    def find(self, name: str) -> Exported | None:
+        """The exported target of that name."""
+        return self._exports.get(name)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where the first listener is."""
+        host, port = self._listeners[0].getsockname()[:2]
+        return host, port
+
+    def addresses(self, seen: str) -> list[str]:
+        """The portals as ``host:port``, for SendTargets: the one that the initiator came by first; never an unspecified address."""
+        found = [seen]
+        for listener in self._listeners:
+            host, port = listener.getsockname()[:2]
+            text = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            if host not in ("0.0.0.0", "::") and text not in found:
+                found.append(text)
+        return found
+
+    # Connections.
+
+    def _accept(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            for listener in (*self._listeners, self._wake):
+                selector.register(listener, selectors.EVENT_READ)
+            while not self._closing:
+                for key, _ in selector.select():
+                    if key.fileobj is not self._wake:
+                        self._welcome(key.fileobj)  # type: ignore[arg-type]
+
+    def _welcome(self, listener: socket.socket) -> None:
+        try:
+            connection, address = listener.accept()
+        except OSError as error:  # the peer gave up meanwhile, or there are no descriptors left
+            log.warning("accept failed: %s", error)
+            time.sleep(0.01)
+            return
+        with self._lock:
+            full = len(self._threads) >= MOST_SESSIONS or self._closing
+        if full:
+            log.warning("connection from %s refused: %d are open", address[0], MOST_SESSIONS)
+            connection.close()
+            return
+        connection.setblocking(True)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._ping_seconds))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(SEND_SECONDS))
+        session = Session(self, connection, f"{address[0]}:{address[1]}")
+        thread = threading.Thread(target=session.run, name=f"vsw-iscsi-{session.peer}", daemon=True)
+        with self._lock:
+            self._threads[session] = thread
+        thread.start()
+
+    def started(self, session: Session) -> int | None:
+        """A login is complete: the session's handle. An older session of the same initiator, ISID and target ends first."""
+        with self._lock:
+            older = [other for other in self._sessions if other.key == session.key and not session.login.discovery]
+            threads = [self._threads[other] for other in older if other in self._threads]
+        for other in older:
+            other.stop()
+        for thread in threads:
+            thread.join()
+        with self._lock:
+            if self._closing:
+                return None
+            self._sessions.add(session)
+            self._tsih = self._tsih % 0xFFFF + 1
+            return self._tsih
+
+    def ended(self, session: Session) -> None:
+        with self._lock:
+            self._sessions.discard(session)
+            self._threads.pop(session, None)
+
+    def end_sessions(self, target: Target, but: Session | None = None) -> None:
+        """Close every session of a target (TARGET COLD RESET)."""
+        with self._lock:
+            sessions = [session for session in self._sessions if session.nexus is not None and session.nexus.target is target and session is not but]
+        for session in sessions:
+            session.stop()
+
+    def submit(self, work: Callable[[], None]) -> bool:
+        """Run ``work`` in the pool; false if the server is closing."""
+        try:
+            self._pool.submit(work)
+        except RuntimeError:
+            return False
+        return True
+
+    @property
+    def sessions(self) -> list[tuple[str, str, str]]:
+        """``(initiator, address, target)`` of each session; the target of a discovery session is empty."""
+        with self._lock:
+            return sorted((session.login.initiator, session.peer, session.key[2]) for session in self._sessions)
+
+    # The end.
+
+    def close(self, grace: float = 0.0) -> None:
+        """Stop listening, ask initiators to log out, wait ``grace`` seconds for them, and end what is left. The units stay open."""
+        with self._lock:
+            if self._closing:
+                return
+            self._closing = True
+            sessions = list(self._sessions)
+        self._waker.send(b"x")
+        self._acceptor.join()
+        for listener in self._listeners:
+            listener.close()
+        self._wake.close()
+        self._waker.close()
+        if grace > 0:
+            for session in sessions:
+                session.ask_for_logout(max(1, int(grace)))
+        deadline = time.monotonic() + grace
+        with self._lock:
+            threads = list(self._threads.items())
+        for _, thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        for session, thread in threads:
+            session.stop()
+            thread.join()
+        self._pool.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _timeval(seconds: float) -> bytes:
+    return struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket; the address may be IPv4 or IPv6."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(64)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
