@@ -13,6 +13,7 @@ cdef class Direct:
 cdef class FileDirect(Direct):
     cdef int fd
     cdef size_t bounce      # 0, or the memory alignment that O_DIRECT demands
+    cdef int lost           # the errno of a flush that failed
 
 
 cdef class MemoryDirect(Direct):

@@ -96,7 +96,10 @@ cdef class Direct:
 
 
 cdef class FileDirect(Direct):
-    """An open file descriptor, which it does not own. ``bounce`` is 0, or the memory alignment that O_DIRECT demands."""
+    """An open file descriptor, which it does not own. ``bounce`` is 0, or the memory alignment that O_DIRECT demands.
+
+    Once a flush has failed, all later ones fail too: the kernel tells of a lost page only once, and drops it.
+    """
 
     def __init__(self, int fd, size_t bounce=0):
         self.fd = fd
@@ -149,6 +152,8 @@ cdef class FileDirect(Direct):
                 if errno == EINTR:
                     continue
                 code = -errno
+                if fua:
+                    self.lost = errno
                 break
             if put == 0:
                 code = -EIO
@@ -160,10 +165,10 @@ cdef class FileDirect(Direct):
         return code
 
     cdef int flush(self) noexcept nogil:
-        while fdatasync(self.fd) < 0:
+        while not self.lost and fdatasync(self.fd) < 0:
             if errno != EINTR:
-                return -errno
-        return 0
+                self.lost = errno
+        return -self.lost
 
     def punch(self, long long offset, long long length):
         """Free the range, which then reads as zeroes; 0 or a negative errno (``EOPNOTSUPP`` where files have no holes)."""

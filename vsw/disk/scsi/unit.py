@@ -18,7 +18,7 @@ from typing import Protocol
 
 from ...errors import UsageError
 from ..blocks import Blocks
-from .commands import CDB_LENGTHS, COMMANDS, Command, DataOut, Later, Reply
+from .commands import CDB_LENGTHS, COMMANDS, Access, Command, DataOut, Later, Reply
 from .gate import Gate, Traffic
 from .limits import LARGEST_ATOMIC, LARGEST_TRANSFER
 from .modes import ModePages
@@ -317,7 +317,7 @@ class LogicalUnit:
         try:
             return entry.handler(self, presence, cdb, data_out)
         except OSError as error:
-            raise fault(error, entry.writes) from error
+            raise fault(error, entry.access is Access.WRITE) from error
 
     def take_attention(self, presence: Presence) -> Code | None:
         """The oldest pending unit attention; the gate may open after the last."""
