@@ -214,7 +214,7 @@ class Initiator:
         self.send(head, first)
         return self.finish(bytes(head[16:20]), write)
 
-    def finish(self, tag: bytes, write: bytes = b"", expected: int | None = None) -> Answer:
+    def finish(self, tag: bytes, write: bytes = b"") -> Answer:
         """Receive until the command's status, answering R2T from ``write``."""
         data = bytearray()
         pdus = []

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vsw.disk.blocks import FORMATS, Blocks, Extent, Fault, FaultyBlocks, Kind, MemoryBlocks, RawBlocks, create_blocks, open_blocks
@@ -27,9 +29,17 @@ MAKERS: dict[str, Maker] = {
 }
 
 
+@pytest.fixture
+def quick_path() -> Iterator[Path]:
+    """A directory in memory where there is one: what is tested here is not how long a disk takes to flush."""
+    place = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=place if os.access(place, os.W_OK) else None) as directory:
+        yield Path(directory)
+
+
 @pytest.fixture(params=list(MAKERS))
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[int], Blocks]:
-    return lambda size: MAKERS[request.param](tmp_path, size)
+def make(request: pytest.FixtureRequest, quick_path: Path) -> Callable[[int], Blocks]:
+    return lambda size: MAKERS[request.param](quick_path, size)
 
 
 @pytest.fixture
@@ -106,7 +116,7 @@ def test_extents_cover_the_range_and_tell_the_truth(blocks: Blocks, offset: int,
             assert not any(blocks.read(extent.offset, extent.length))
         at += extent.length
     assert at == offset + length
-    assert all(one.kind is not other.kind for one, other in zip(extents, extents[1:], strict=False))
+    assert all(one.kind is not other.kind for one, other in pairwise(extents))
 
 
 def test_resizing_keeps_what_fits(make: Callable[[int], Blocks]) -> None:
@@ -154,12 +164,12 @@ OPERATIONS = st.lists(
 
 
 @pytest.mark.parametrize("maker", list(MAKERS))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(operations=OPERATIONS)
-def test_any_sequence_agrees_with_a_plain_array(maker: str, operations: list[tuple[str, int, int, int]], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_sequence_agrees_with_a_plain_array(maker: str, operations: list[tuple[str, int, int, int]], quick_path: Path) -> None:
     size = 65536
     model = bytearray(size)
-    with MAKERS[maker](tmp_path_factory.mktemp("disk"), size) as blocks:
+    with tempfile.TemporaryDirectory(dir=quick_path) as directory, MAKERS[maker](Path(directory), size) as blocks:
         for operation, offset, wanted, byte in operations:
             length = min(wanted, size - offset)
             match operation:
@@ -223,19 +233,19 @@ def test_creating_does_not_overwrite_and_leaves_nothing_behind(tmp_path: Path) -
     with pytest.raises(FileExistsError):
         create_blocks(tmp_path / "disk", SIZE)
     assert (tmp_path / "disk").read_bytes() == b"precious"
-    with pytest.raises(OSError, match=""):
+    with pytest.raises(OSError, match=r"too large|Invalid"):
         create_blocks(tmp_path / "other", 1 << 62)
     assert not (tmp_path / "other").exists()
 
 
-@pytest.mark.parametrize(("path", "match"), [("/dev/null", "neither"), ("/proc/self", "")])
+@pytest.mark.parametrize(("path", "match"), [("/dev/null", "neither"), ("/proc/self", "directory")])
 def test_only_files_and_block_devices_are_disks(path: str, match: str) -> None:
     with pytest.raises(OSError, match=match):
         RawBlocks(path)
 
 
 def test_unknown_formats_are_named() -> None:
-    with pytest.raises(UsageError, match="vhdx.*known are raw"):
+    with pytest.raises(UsageError, match=r"vhdx.*known are raw"):
         open_blocks("nowhere", "vhdx")
 
 

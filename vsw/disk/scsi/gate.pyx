@@ -110,6 +110,14 @@ cdef class Gate:
         self.always_fua = always_fua
 
     @property
+    def open_for_reads(self):
+        return bool(vsw_load(&self.reads))
+
+    @property
+    def open_for_writes(self):
+        return bool(vsw_load(&self.writes))
+
+    @property
     def counters(self):
         """``(reads, writes, bytes read, bytes written)`` that passed here."""
         return self.reads_done, self.writes_done, self.bytes_read, self.bytes_written
