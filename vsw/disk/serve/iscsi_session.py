@@ -115,14 +115,14 @@ class Session:
             self._end()
 
     def _end(self) -> None:
-        with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
-        if self.nexus is not None:
-            self._wait_for(list(self._running))
         self.wire.open_gates({})
         if self.nexus is not None:
+            self._wait_for(list(self._running))
             self.nexus.close()
         self.server.ended(self)
+        # Who sees the connection end may rely on the nexus being gone.
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
         # The descriptor goes last: nobody may be in a system call on a number that is used again.
         self.connection.close()
         if self._logged_in:
@@ -299,10 +299,10 @@ class Session:
     # Commands.
 
     def _command(self, header: bytes) -> bool:
+        if not self._numbered(header):
+            return True
         if self.nexus is None:
             self._reject(header, REJECT_PROTOCOL)
-            return True
-        if not self._numbered(header):
             return True
         cdb = header[32:48]
         ahs = self.wire.ahs
@@ -479,10 +479,10 @@ class Session:
         return all(task.done.wait(max(0.0, deadline - time.monotonic())) for task in tasks)
 
     def _task_management(self, header: bytes) -> bool:
+        if not self._numbered(header):
+            return True
         if self.nexus is None:
             self._reject(header, REJECT_PROTOCOL)
-            return True
-        if not self._numbered(header):
             return True
         function = header[1] & 0x7F
         lun = decode_lun(header[8:16])
