@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from initiator import Initiator, Pdu, crc32c, read_16, write_16
 
+from tests.disk.initiator import Initiator, Pdu, crc32c, read_16, write_16
 from vsw.disk.blocks import Fault, FaultyBlocks, MemoryBlocks
 from vsw.disk.scsi import LogicalUnit, Target
 from vsw.disk.serve import iscsi_keys as keys

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance import Outcome, read_log
 
+from tests.disk.conformance import Outcome, read_log
 from vsw.disk.blocks import Blocks, Fault, FaultyBlocks, MemoryBlocks, create_blocks
 from vsw.disk.scsi import FileStore, LogicalUnit, Target
 from vsw.disk.serve.iscsi import Exported, IscsiServer

@@ -12,8 +12,8 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from initiator import Initiator, read_16, write_16
 
+from tests.disk.initiator import Initiator, read_16, write_16
 from vsw.disk.blocks import MemoryBlocks
 from vsw.disk.scsi import LogicalUnit, Target
 from vsw.disk.serve.iscsi import MOST_SESSIONS, Exported, IscsiServer

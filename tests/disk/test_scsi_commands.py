@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scsi_helpers import BLOCKS, bench, information, sense_code
 
+from tests.disk.scsi_helpers import BLOCKS, bench, information, sense_code
 from vsw.disk.blocks import Fault, FaultyBlocks, MemoryBlocks, create_blocks
 from vsw.disk.scsi import CONTROLLERS, LogicalUnit, Status, Target
 from vsw.disk.scsi.commands import COMMANDS, Command

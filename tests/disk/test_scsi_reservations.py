@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from scsi_helpers import Bench, bench, initiator_id, sense_code
 
+from tests.disk.scsi_helpers import Bench, bench, initiator_id, sense_code
 from vsw.disk.blocks import MemoryBlocks
 from vsw.disk.scsi import FileStore, LogicalUnit, Status, Target
 from vsw.disk.scsi.commands import Reply

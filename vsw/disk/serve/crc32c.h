@@ -1,4 +1,4 @@
-/* CRC-32C (Castagnoli), the digest of iSCSI (RFC 7143 13.1).
+/* crc32c.h: CRC-32C (Castagnoli), the digest of iSCSI (RFC 7143 13.1).
  *
  * One function, chosen at run time: the instruction of x86-64 (SSE 4.2) or of aarch64 (CRC) where the processor has it, else eight
  * tables (slicing by 8). All three give the same number; the tests compare them.
