@@ -9,11 +9,12 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from tests.disk.initiator import Initiator, Pdu, crc32c, read_16, write_16
-from vsw.disk.blocks import Fault, FaultyBlocks, MemoryBlocks
+from vsw.disk.blocks import Fault, FaultyBlocks, MemoryBlocks, create_blocks
 from vsw.disk.scsi import LogicalUnit, Target
 from vsw.disk.serve import iscsi_keys as keys
 from vsw.disk.serve import iscsi_wire
@@ -556,3 +557,64 @@ def test_status_numbers_count_without_gaps(lab: Lab) -> None:
             seen += initiator.command(write_16(number, 2), write=bytes(1024), immediate=512).pdus
         numbers = [pdu.number(24) for pdu in seen if pdu.opcode == 0x21 or (pdu.opcode == 0x25 and pdu.flags & 1)]
         assert numbers == list(range(numbers[0], numbers[0] + 15))
+
+
+def test_compare_and_write_is_atomic_between_sessions(lab: Lab) -> None:
+    """Each session adds to a counter on the disk by compare and swap, with plain reads beside: no addition may be lost."""
+    sessions, turns = 4, 40
+    cdb = b"\x89\0" + bytes(8) + bytes((0, 0, 0, 1, 0, 0))
+
+    def work(number: int) -> None:
+        with Initiator(lab.server.address, NAME, isid=bytes((0x80, 0, 0, 0, 0, number))).login() as initiator:
+            initiator.command(TUR)
+            done = 0
+            while done < turns:
+                old = initiator.command(read_16(0, 1), read=512).data
+                new = (int.from_bytes(old[:8], "big") + 1).to_bytes(8, "big") * 64
+                answer = initiator.command(cdb, write=old + new)
+                assert answer.status == 0 or answer.code == (14, 0x1D, 0)
+                done += answer.status == 0
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(sessions)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lab.blocks.read(0, 512) == (sessions * turns).to_bytes(8, "big") * 64
+
+
+def test_reads_that_wait_for_the_disk_do_not_hold_up_others(lab: Lab) -> None:
+    slow = lab.target.units[1].blocks
+    assert isinstance(slow, FaultyBlocks)
+    gate = threading.Event()
+    inner = slow.inner._readinto
+
+    def wait(offset: int, view: memoryview) -> None:
+        if offset == 0:
+            gate.wait()
+        inner(offset, view)
+
+    slow.inner._readinto = wait  # type: ignore[method-assign]
+    with lab.login() as initiator:
+        initiator.command(TUR, lun=1)
+        head = initiator.command_header(read_16(0, 1), 512, 0xC1, 1)
+        initiator.send(head)
+        assert initiator.command(read_16(1, 1), read=512, lun=1).status == 0
+        gate.set()
+        assert initiator.finish(bytes(head[16:20])).status == 0
+
+
+def test_units_on_files_behave_alike(tmp_path: Path) -> None:
+    with create_blocks(tmp_path / "disk", SIZE) as blocks:
+        target = Target(NAME, {0: LogicalUnit(blocks, serial="file")})
+        with IscsiServer([Exported(target)], [("127.0.0.1", 0)]) as server, Initiator(server.address, NAME).login() as initiator:
+            initiator.command(TUR)
+            content = os.urandom(64 << 10)
+            assert initiator.command(write_16(100, 128), write=content).status == 0
+            assert initiator.command(read_16(100, 128), read=len(content)).data == content
+            assert initiator.command(write_16(300, 1, 0x08), write=content[:512]).status == 0
+            assert initiator.command(bytes.fromhex("35" + "00" * 9)).status == 0
+            os.truncate(tmp_path / "disk", 1 << 20)  # someone shrinks the file below the disk
+            assert initiator.command(read_16(60_000, 1), read=512).code == (3, 0x11, 0)
+            assert initiator.command(read_16(100, 128), read=len(content)).data == content
+    assert (tmp_path / "disk").read_bytes()[100 * 512 : 228 * 512] == content

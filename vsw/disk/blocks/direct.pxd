@@ -6,6 +6,8 @@
 
 cdef class Direct:
     cdef int read(self, long long offset, void *buffer, size_t length) noexcept nogil
+    # The same, but -EAGAIN rather than waiting for a device: for callers that have other requests to look after.
+    cdef int read_now(self, long long offset, void *buffer, size_t length) noexcept nogil
     cdef int write(self, long long offset, const void *buffer, size_t length, bint fua) noexcept nogil
     cdef int flush(self) noexcept nogil
 
@@ -14,6 +16,7 @@ cdef class FileDirect(Direct):
     cdef int fd
     cdef size_t bounce      # 0, or the memory alignment that O_DIRECT demands
     cdef int lost           # the errno of a flush that failed
+    cdef bint always_waits  # the file system can't say whether a read would wait
 
 
 cdef class MemoryDirect(Direct):

@@ -4,7 +4,7 @@ One virtual call per request. ``FileDirect`` is pread and pwrite until everythin
 few system calls that Python does not offer (fallocate with a mode) are here too.
 """
 
-from libc.errno cimport errno, EINTR, EIO
+from libc.errno cimport errno, EAGAIN, EINTR, EIO, ENOSYS, EOPNOTSUPP
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
@@ -27,6 +27,15 @@ cdef extern from *:
     #ifndef RWF_DSYNC
     #define RWF_DSYNC 0x00000002
     #endif
+    #ifndef RWF_NOWAIT
+    #define RWF_NOWAIT 0x00000008
+    #endif
+
+    /* Reads what is in the page cache; EAGAIN where the device would have to be asked. */
+    static ssize_t vsw_pread_now(int fd, void *buffer, size_t length, off_t offset) {
+        struct iovec piece = {buffer, length};
+        return preadv2(fd, &piece, 1, offset, RWF_NOWAIT);
+    }
 
     /* pwritev2 with RWF_DSYNC writes and flushes these bytes only; kernels that lack it get write and fdatasync. */
     static ssize_t vsw_pwrite(int fd, const void *buffer, size_t length, off_t offset, int fua, int *flush_after) {
@@ -39,6 +48,7 @@ cdef extern from *:
         return pwrite(fd, buffer, length, offset);
     }
     """
+    ssize_t vsw_pread_now(int fd, void *buffer, size_t length, long long offset) nogil
     ssize_t pread(int fd, void *buffer, size_t length, long long offset) nogil
     ssize_t vsw_pwrite(int fd, const void *buffer, size_t length, long long offset, int fua, int *flush_after) nogil
     int fdatasync(int fd) nogil
@@ -60,6 +70,9 @@ cdef enum:
 cdef class Direct:
     cdef int read(self, long long offset, void *buffer, size_t length) noexcept nogil:
         return -EIO
+
+    cdef int read_now(self, long long offset, void *buffer, size_t length) noexcept nogil:
+        return self.read(offset, buffer, length)
 
     cdef int write(self, long long offset, const void *buffer, size_t length, bint fua) noexcept nogil:
         return -EIO
@@ -132,6 +145,20 @@ cdef class FileDirect(Direct):
                 memcpy(buffer, aligned, length)
             free(aligned)
         return code
+
+    cdef int read_now(self, long long offset, void *buffer, size_t length) noexcept nogil:
+        cdef ssize_t got
+        if self.always_waits or self.bounce:
+            return self.read(offset, buffer, length)
+        got = vsw_pread_now(self.fd, buffer, length, offset)
+        if got == <ssize_t>length:
+            return 0
+        if got < 0 and errno != EAGAIN and errno != EINTR:
+            if errno != EOPNOTSUPP and errno != ENOSYS:
+                return -errno
+            self.always_waits = True
+            return self.read(offset, buffer, length)
+        return -EAGAIN
 
     cdef int write(self, long long offset, const void *buffer, size_t length, bint fua) noexcept nogil:
         cdef const unsigned char *source = <const unsigned char *>buffer

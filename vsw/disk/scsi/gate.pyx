@@ -2,8 +2,8 @@
 
 The engine in Python answers everything. For an I_T_L nexus without a pending unit attention, on a ready medium, and without a
 reservation in the way, it opens that nexus's gate; a transport may then let READ and WRITE (6, 10, 12, 16) pass straight to the
-block backend's compiled door. Whatever the gate does not know or that fails goes to the engine, which does it again and says what is
-wrong: the gate never produces an error of its own.
+block backend's compiled door. Whatever the gate does not know, that fails, or that would have to wait for a device goes to the
+engine, which does it (again) and says what is wrong: the gate never produces an error of its own.
 
 ``Traffic`` keeps the two apart. Each medium access, compiled or not, is counted while it runs; a command that must be alone
 (COMPARE AND WRITE, PERSISTENT RESERVE OUT, a reset) closes the unit, waits until the count is zero, and opens it again. So when
@@ -177,7 +177,7 @@ cdef class Gate:
         if not vsw_load(&self.reads) or what.offset + what.length > <long long>(self.blocks * self.block_size):
             self.traffic.leave()
             return -1
-        code = self.door.read(what.offset, buffer, what.length)
+        code = self.door.read_now(what.offset, buffer, what.length)
         self.traffic.leave()
         if code == 0:
             vsw_tally(&self.reads_done, 1)

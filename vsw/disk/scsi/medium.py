@@ -119,7 +119,8 @@ for _usage, _name in (
     ("a8 18 ff ff ff ff ff ff ff ff 1f 00", "READ(12)"),
     ("88 18 ff ff ff ff ff ff ff ff ff ff ff ff 1f 00", "READ(16)"),
 ):
-    command(_usage, _name, access=Access.READ, ready=True)(_read)
+    # A read that the gate does not let pass may have to wait for a device.
+    command(_usage, _name, access=Access.READ, ready=True, lengthy=True)(_read)
 
 for _usage, _name in (
     ("0a 1f ff ff ff 00", "WRITE(6)"),

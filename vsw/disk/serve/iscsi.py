@@ -34,7 +34,7 @@ log = logging.getLogger("vsw.disk.iscsi")
 
 DEFAULT_PORT = 3260
 PORTAL_TAG = 1
-MOST_SESSIONS = 256
+MOST_CONNECTIONS = 256
 POOL = 8
 """Threads for commands that may take seconds, over all sessions."""
 PING_SECONDS = 30
@@ -67,7 +67,8 @@ class IscsiServer:
     """Serves ``exports`` on ``listen`` (``(host, port)`` pairs; port 0 lets the system choose) from construction until ``close``.
 
     All portals are one portal group: a second session to another portal is a second path to the same units. ``discovery_chap``
-    guards discovery sessions.
+    guards discovery sessions. A connection on which nothing came for ``ping_seconds`` is asked whether its initiator is there; beyond
+    ``most_connections`` new ones are refused.
     """
 
     portal_tag = PORTAL_TAG
@@ -79,10 +80,12 @@ class IscsiServer:
         *,
         discovery_chap: Chap | None = None,
         ping_seconds: float = PING_SECONDS,
+        most_connections: int = MOST_CONNECTIONS,
     ) -> None:
         self.discovery_chap = discovery_chap
         self._exports: dict[str, Exported] = {}
         self._ping_seconds = ping_seconds
+        self._most_connections = most_connections
         self._lock = threading.Lock()
         self._sessions: set[Session] = set()
         self._threads: dict[Session, threading.Thread] = {}
@@ -157,9 +160,9 @@ class IscsiServer:
             time.sleep(0.01)
             return
         with self._lock:
-            full = len(self._threads) >= MOST_SESSIONS or self._closing
+            full = len(self._threads) >= self._most_connections or self._closing
         if full:
-            log.warning("connection from %s refused: %d are open", address[0], MOST_SESSIONS)
+            log.warning("connection from %s refused: %d are open", address[0], self._most_connections)
             connection.close()
             return
         connection.setblocking(True)
@@ -176,19 +179,20 @@ class IscsiServer:
 
     def started(self, session: Session) -> int | None:
         """A login is complete: the session's handle. An older session of the same initiator, ISID and target ends first."""
-        with self._lock:
-            older = [other for other in self._sessions if other.key == session.key and not session.login.discovery]
-            threads = [self._threads[other] for other in older if other in self._threads]
-        for other in older:
-            other.stop()
-        for thread in threads:
-            thread.join()
-        with self._lock:
-            if self._closing:
-                return None
-            self._sessions.add(session)
-            self._tsih = self._tsih % 0xFFFF + 1
-            return self._tsih
+        while True:
+            with self._lock:
+                if self._closing:
+                    return None
+                older = [other for other in self._sessions if other.key == session.key and not session.login.discovery]
+                threads = [self._threads[other] for other in older if other in self._threads]
+                if not older:
+                    self._sessions.add(session)
+                    self._tsih = self._tsih % 0xFFFF + 1
+                    return self._tsih
+            for other in older:
+                other.stop()
+            for thread in threads:
+                thread.join()
 
     def ended(self, session: Session) -> None:
         with self._lock:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("vsw.disk.iscsi")
 
 WINDOW = 128
-"""Commands that an initiator may have under way."""
+"""Commands that an initiator may send ahead of the one that is expected next."""
+MOST_TASKS = 1024
+"""Commands of one session that wait for data or run in the pool; beyond that the answer is TASK SET FULL."""
 MOST_DATA = 64 << 20
 """Bytes that commands of one session may collect; beyond that the answer is TASK SET FULL."""
 LOGIN_SECONDS = 30
@@ -324,7 +326,7 @@ class Session:
         if len(data) > (expected if flags & WRITES else 0) or (len(data) and not self.agreement.immediate_data):
             self._reject(header, REJECT_PROTOCOL)
             return True
-        if self._collected + kept > MOST_DATA or len(self.tasks) + len(self._running) >= WINDOW:
+        if self._collected + kept > MOST_DATA or len(self.tasks) + len(self._running) >= MOST_TASKS:
             self.wire.send_response(header[16:20], Status.TASK_SET_FULL, b"", 0, 0)
             return True
         task = Task(header, cdb, lun, wanted)
