@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
+import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -618,3 +621,57 @@ def test_units_on_files_behave_alike(tmp_path: Path) -> None:
             assert initiator.command(read_16(60_000, 1), read=512).code == (3, 0x11, 0)
             assert initiator.command(read_16(100, 128), read=len(content)).data == content
     assert (tmp_path / "disk").read_bytes()[100 * 512 : 228 * 512] == content
+
+
+def test_no_write_of_a_preempted_initiator_arrives_later(lab: Lab) -> None:
+    """Fencing: once PREEMPT is answered, the old owner's writes that are under way can't undo what the new owner writes."""
+
+    def out(initiator: Initiator, action: int, key: int, new: int, kind: int = 0) -> int:
+        listing = key.to_bytes(8, "big") + new.to_bytes(8, "big") + bytes(8)
+        return initiator.command(bytes((0x5F, action, kind, 0, 0, 0, 0, 0, 24, 0)), write=listing).status
+
+    for turn in range(15):
+        with lab.login() as old, Initiator(lab.server.address, NAME, isid=bytes(6)).login() as new:
+            new.command(TUR)
+            assert out(old, 6, 0, 1) == 0
+            assert out(new, 6, 0, 2) == 0
+            assert out(old, 1, 1, 0, 3) == 0
+            heads = [old.command_header(write_16(0, 64), 32768, 0xA1) for _ in range(100)]
+            flood = b"".join(old.build(head, b"o" * 32768) for head in heads)
+            sender = threading.Thread(target=old.socket.sendall, args=(flood,))
+            sender.start()
+            assert out(new, 4, 2, 1, 3) == 0
+            assert new.command(write_16(0, 64), write=b"n" * 32768).status == 0
+            statuses = {old.finish(bytes(head[16:20])).status for head in heads}
+            sender.join()
+            assert statuses <= {0, 2, 0x18}
+            assert lab.blocks.read(0, 32768) == b"n" * 32768, f"turn {turn}"
+            assert out(new, 3, 2, 0) == 0
+            assert new.logout() == 0
+            assert new.closed()
+
+
+QEMU_IMG = shutil.which("qemu-img")
+QEMU_ISCSI = any(Path("/usr/lib").glob("*/qemu/block-iscsi.so"))
+
+
+@pytest.mark.skipif(QEMU_IMG is None or not QEMU_ISCSI, reason="needs qemu-img with iSCSI (Debian: qemu-utils, qemu-block-extra)")
+def test_qemu_writes_compares_and_maps(tmp_path: Path) -> None:
+    assert QEMU_IMG is not None
+    source = tmp_path / "source.raw"
+    with create_blocks(source, 16 << 20) as blocks:
+        blocks.write(1 << 20, os.urandom(3 << 20))
+        blocks.write(12 << 20, b"end" * 1000)
+    with create_blocks(tmp_path / "disk.raw", 16 << 20) as blocks:
+        target = Target(NAME, {0: LogicalUnit(blocks, serial="qemu")})
+        with IscsiServer([Exported(target, Chap("user", "secretphrase12"))], [("127.0.0.1", 0)]) as server:
+            url = f"iscsi://user%secretphrase12@127.0.0.1:{server.address[1]}/{NAME}/0"
+
+            def qemu_img(*words: str) -> str:
+                return subprocess.run([QEMU_IMG, *words], capture_output=True, text=True, check=True, timeout=60).stdout
+
+            qemu_img("convert", "-n", "-f", "raw", "-O", "raw", str(source), url)
+            assert "identical" in qemu_img("compare", "-f", "raw", "-F", "raw", str(source), url)
+            mapped = json.loads(qemu_img("map", "-f", "raw", "--output=json", url))
+            assert next((part["start"], part["length"]) for part in mapped if part["data"]) == (1 << 20, 3 << 20)
+    assert (tmp_path / "disk.raw").read_bytes() == source.read_bytes()
