@@ -301,17 +301,18 @@ cdef class Datapath:
 
     cdef _own(self, object tables):
         """Copies of the small tables, as large as they can get: rows are then added in place, and the caller's arrays stay the caller's."""
+        # what the fast lane looks up by the ingress port has a row for nobody's number too
         own = {
             "module": np.zeros(1, schema.MODULE),
-            "ports": np.zeros(VSW_MAX_PORTS, schema.PORT),
+            "ports": np.zeros(VSW_MAX_PORTS + 1, schema.PORT),
             "vlans": np.zeros(schema.VIDS, schema.VLAN),
             "teams": np.zeros(VSW_MAX_PORTS, schema.TEAM),
-            "accept": np.zeros((VSW_MAX_PORTS, schema.VID_WORDS), np.uint64),
+            "accept": np.zeros((VSW_MAX_PORTS + 1, schema.VID_WORDS), np.uint64),
             "receive": np.zeros((VSW_MAX_PORTS, schema.VID_WORDS), np.uint64),
         }
         for name, array in own.items():
             given = getattr(tables, name)
-            if given.dtype != array.dtype or given.shape[1:] != array.shape[1:] or len(given) > len(array):
+            if given.dtype != array.dtype or given.shape[1:] != array.shape[1:] or len(given) > min(len(array), VSW_MAX_PORTS):
                 raise ValueError(f"{name} must have dtype {array.dtype} and shape {array.shape} at most, not {given.dtype} and {given.shape}")
             array[: len(given)] = given
         own["groups"] = np.ascontiguousarray(tables.groups, schema.GROUP).copy()
