@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tests.differential import captures
 from tests.differential.clean import generate_clean
 from tests.differential.compare import EVERY_WAY, TWO_WAYS, Way, batch_of, disagreements, ingress_of, run_datapath
-from tests.differential.strategies import Scenario, generate, scenarios
+from tests.differential.strategies import START, Frame, Scenario, generate, scenarios
+from tests.golden import build
 from vsw import Batch, Switch
 from vsw.capture import open_capture
 from vsw.config.dialects import DIALECTS
@@ -97,6 +98,18 @@ def test_a_slice_of_a_capture_by_several_workers(path: Path) -> None:
     frames = captures.frames_of(capture)[5:60]
     for ingress in captures.INGRESS:
         assert disagreements(captures.scenario(frames, "hosts", "vsw", ingress), capture[5:60]) == []
+
+
+@dialects
+def test_what_lies_behind_a_cut_frame_is_not_read(dialect: str) -> None:
+    """LACP is known by the byte behind the Ethernet header; here that byte is the next frame's first one, and would fit."""
+    ports = [build.uplink(0, team=0), build.uplink(1, team=0), build.port(2, build.trunk(), address=2, team=0)]
+    module = build.module(dialect, ports, teams=(build.team("layer2", (0, 1), lacp=True),), forward_bpdu=True, learning="none")
+    lacp = bytes.fromhex("0180c2000002" "0200000000ee" "8809" "01") + bytes(45)
+    frames = [Frame(lacp[:captured], 60, START, port) for captured in (14, 15, 14, 60) for port in (0, 2)]
+    scenario = Scenario(module, frames, False, [])
+    assert disagreements(scenario) == []
+    assert run_datapath(scenario).counters.consumed == 2
 
 
 @dialects
