@@ -138,6 +138,7 @@ cdef class Worker:
     cdef object rows
     cdef FrameReader reader
     cpdef int run(self, uint64_t limit, int64_t until, uint32_t burst) except -1
+    cdef reserve(self, uint32_t ports)
 
 
 cdef class Datapath:
@@ -159,3 +160,4 @@ cdef class Datapath:
     cdef _open(self)
     cdef _own(self, object tables)
     cdef _point(self)
+    cdef _reserve(self)

@@ -64,7 +64,8 @@ END, LIMIT, UNTIL, SINK = VSW_STOP_END, VSW_STOP_LIMIT, VSW_STOP_UNTIL, VSW_STOP
 #: ``until`` for a run that no time ends.
 FOREVER = INT64_MAX
 _ROWS = VSW_MAX_PORTS + 1
-_PER_PORT = ("rx", "tx", "rx_frames", "rx_bytes", "tx_frames", "tx_bytes")
+#: Counters with a row for each port, and the shape of a row.
+_PER_PORT = {"rx_frames": (), "rx_bytes": (), "tx_frames": (), "tx_bytes": (), "dropped": (VSW_REASONS,), "filtered": (VSW_REASONS,)}
 _TOTALS = (
     "offered", "delivered", "consumed", "copies_selected", "copies_out", "time_backwards", "normalised", "learned", "moved", "evicted", "aged",
 )
@@ -124,12 +125,22 @@ cdef class Worker:
 
     def __init__(self, Datapath datapath):
         self.datapath = datapath
-        self.arrays = {name: np.zeros(_ROWS, np.uint64) for name in _PER_PORT}
-        self.arrays["dropped"] = np.zeros((_ROWS, VSW_REASONS), np.uint64)
-        self.arrays["filtered"] = np.zeros((_ROWS, VSW_REASONS), np.uint64)
+        self.arrays = {name: np.zeros(_ROWS, np.uint64) for name in ("rx", "tx")}
+        self.worker.counters.rx = <uint64_t *>_address(self.arrays["rx"])
+        self.worker.counters.tx = <uint64_t *>_address(self.arrays["tx"])
+        self.reserve(datapath.tables.module.ports)
+
+    cdef reserve(self, uint32_t ports):
+        """Room for the counters of this many ports; the gate is closed, or the worker not yet at work."""
         cdef vsw_counters *n = &self.worker.counters
-        n.rx = <uint64_t *>_address(self.arrays["rx"])
-        n.tx = <uint64_t *>_address(self.arrays["tx"])
+        if "dropped" in self.arrays and len(self.arrays["dropped"]) >= ports:
+            return
+        rows = min(max(64, 2 * ports), VSW_MAX_PORTS)
+        for name, shape in _PER_PORT.items():
+            grown = np.zeros((rows, *shape), np.uint64)
+            if name in self.arrays:
+                grown[: len(self.arrays[name])] = self.arrays[name]
+            self.arrays[name] = grown
         n.rx_frames = <uint64_t *>_address(self.arrays["rx_frames"])
         n.rx_bytes = <uint64_t *>_address(self.arrays["rx_bytes"])
         n.tx_frames = <uint64_t *>_address(self.arrays["tx_frames"])
@@ -253,7 +264,18 @@ def add_counters(total, counters):
     """Add one worker's counters to a total (None: a new one)."""
     if total is None:
         return dict(counters)
-    return {name: total[name] + value for name, value in counters.items()}
+    return {name: _sum(total[name], value) for name, value in counters.items()}
+
+
+def _sum(one, other):
+    """The sum of two counts, or of two arrays of which one may have rows that the other lacks."""
+    if isinstance(one, int):
+        return one + other
+    if len(one) < len(other):
+        one, other = other, one
+    result = one.copy()
+    result[: len(other)] += other
+    return result
 
 
 cdef class Datapath:
@@ -334,6 +356,12 @@ cdef class Datapath:
         vsw_tables_heat(&self.tables)
         self.stateful = bool(self.tables.module.flags & (VSW_LEARNS | VSW_GUARDS))
 
+    cdef _reserve(self):
+        """Every worker has room for the ports that there are now."""
+        cdef Worker worker
+        for worker in self.workers:
+            worker.reserve(self.tables.module.ports)
+
     def program(self, tables):
         """Take a whole :class:`~vsw.datapath.tables.Tables`.
 
@@ -362,6 +390,7 @@ cdef class Datapath:
             self.fdb, self.owners = fdb, owners
             self.has_owners = True
             self._point()
+            self._reserve()
             vsw_fdb_keep_learned(&self.fdb, &old, &self.tables)
             self._open()
             self.programmed = True
@@ -399,6 +428,7 @@ cdef class Datapath:
                     own["module"][:] = delta.module
                 self.current = changed
                 self._point()
+                self._reserve()
                 _take(&self.fdb, delta.remove)
                 _take(&self.owners, delta.remove_owners)
                 _forget_claimed(&self.fdb, delta.add)

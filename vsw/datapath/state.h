@@ -69,9 +69,9 @@ _Static_assert(sizeof(vsw_copy) == 32, "vsw_copy matches COPY in result.py");
 
 typedef struct vsw_counters {
     uint64_t *rx, *tx;                     /* packed, [VSW_MAX_PORTS + 1]; the last one is nobody's */
-    uint64_t *rx_frames, *rx_bytes;        /* [VSW_MAX_PORTS + 1] */
+    uint64_t *rx_frames, *rx_bytes;        /* a row for each port of the module, at least */
     uint64_t *tx_frames, *tx_bytes;
-    uint64_t *dropped, *filtered;          /* [VSW_MAX_PORTS + 1][VSW_REASONS] */
+    uint64_t *dropped, *filtered;          /* [ports][VSW_REASONS] */
     uint64_t reasons[VSW_REASONS];
     uint64_t offered, delivered, consumed;
     uint64_t copies_selected, copies_out;

@@ -60,10 +60,17 @@ class Counters:
         )  # fmt: skip
         arrays = ("rx_frames", "rx_bytes", "tx_frames", "tx_bytes")
         values: dict[str, Any] = {name: int(counters[name]) for name in totals}
-        values |= {name: counters[name][:ports] for name in arrays}
+        values |= {name: _rows(counters[name], ports) for name in arrays}
         return cls(
-            dropped=counters["reasons"], port_dropped=counters["dropped"][:ports], port_filtered=counters["filtered"][:ports], **values
+            dropped=counters["reasons"], port_dropped=_rows(counters["dropped"], ports), port_filtered=_rows(counters["filtered"], ports), **values
         )
+
+
+def _rows(counts: NDArray[np.uint64], ports: int) -> NDArray[np.uint64]:
+    """Exactly one row for each port; zeros for those that were not there yet when this was counted."""
+    rows = np.zeros((ports, *counts.shape[1:]), np.uint64)
+    rows[: len(counts)] = counts[:ports]
+    return rows
 
 
 class Result:
