@@ -417,6 +417,8 @@ cdef class Datapath:
             for name in ("ports", "accept", "receive", "teams"):
                 if any(not 0 <= number < VSW_MAX_PORTS for number in getattr(delta, name)):
                     raise ValueError(f"a row of {name} is outside 0..{VSW_MAX_PORTS - 1}")
+            if delta.module is not None and bool(delta.module["flags"][0] & VSW_LEARNS) != bool(self.tables.module.flags & VSW_LEARNS):
+                raise ValueError("learning begins or ends: that takes whole tables (program), not a delta")
             self._close()
             try:
                 _make_room(&self.fdb, len(delta.add))
