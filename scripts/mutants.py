@@ -108,7 +108,7 @@ MUTANTS = (
     Mutant("vsw/switch/compile.py", "        member &= ~uplinks[port]\n", "", "fast lane: static entries on uplinks"),
     Mutant(S + "fast.h", "#define VSW_VID_HIGH 0x0F00u", "#define VSW_VID_HIGH 0x0700u", "fast lane: a VID of 11 bits"),
     Mutant(S + "fast_lane.h", " | (port == port_in) |", " |", "fast lane: back out of the port that it came in by"),
-    Mutant(S + "fast_lane.h", "odd |= length > lane->limit[i] + tag ? 1 : 0;", "odd |= length > lane->limit[i] + tag + 1 ? 1 : 0;", "fast lane: one byte more than the MTU"),
+    Mutant(S + "fast_lane.h", "length > lane->limit[i] + tag ?", "length > lane->limit[i] + tag + 1 ?", "fast lane: one byte more than the MTU"),
     Mutant(S + "fast_lane.h", "((~accepted | maybe) & 1)", "(maybe & 1)", "fast lane: every VLAN is accepted"),
     Mutant(S + "fast_lists.h", " || !vsw_receives(t, pick, lane->vlan[i])) {", ") {", "fast lane: an uplink that lacks the VLAN"),
 )

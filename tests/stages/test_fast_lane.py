@@ -1,6 +1,7 @@
 """What must not take the fast lane: one thing that is special about a frame or a port, and everything else as plain as can be.
 
-Each row says what the reference makes of the frame, so that a row that no longer shows its point is noticed; then all ways through the datapath are compared.
+Each row says what the reference makes of the frame, so that a row that no longer shows its point is noticed; then all ways through the
+datapath are compared.
 The frames stand in one burst behind plain ones, so that the lane is surely taken.
 """
 
@@ -10,10 +11,10 @@ import struct
 from dataclasses import replace
 
 import pytest
+
 from tests.differential.compare import EVERY_WAY, compare, run_reference
 from tests.differential.strategies import START, Frame, Scenario
 from tests.golden.build import access, mac, module, of_vnics, port, static, team, trunk, tunnel, uplink
-
 from vsw.config.dialects import Security
 from vsw.config.module import Module
 from vsw.verdicts import Reason
