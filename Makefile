@@ -19,7 +19,7 @@ COMPILED := $(shell find vsw -name '*.pyx' -o -name '*.pxd' -o -name '*.h' | gre
 
 EXAMPLE := examples/two-vlans.toml examples/two-vlans.pcapng
 
-.PHONY: help demo test lint build differential differential-ovs bonding mutants sanitize bench fresh record clean
+.PHONY: help demo test lint build differential differential-ovs bonding disk-conformance mutants sanitize bench fresh record clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -47,6 +47,9 @@ differential-ovs: $(STAMPS)/built $(STAMPS)/test ## Compare with Open vSwitch, 5
 
 bonding: $(STAMPS)/built $(STAMPS)/test ## Compare team hashes with a Linux bond in a guest (needs qemu-system-x86, busybox-static)
 	$(RUN) -m pytest -m 'long and e2e' --benchmark-disable $(PYTEST_ARGS) tests/e2e/test_bonding.py
+
+disk-conformance: $(STAMPS)/built $(STAMPS)/test ## Run libiscsi's conformance suite on our disks (needs libiscsi-bin)
+	$(RUN) -m pytest -m long -s --benchmark-disable $(PYTEST_ARGS) tests/disk/test_iscsi_conformance.py
 
 mutants: $(STAMPS)/built $(STAMPS)/test ## Show that the suite catches seeded mistakes in the datapath
 	$(RUN) scripts/mutants.py
