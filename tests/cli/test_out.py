@@ -64,6 +64,12 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert not out.exists()
 
 
+def hears_signals() -> None:
+    """In the child: signals do what they do at first, also where the suite itself was started with some of them ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -signal.SIGKILL)],
@@ -74,7 +80,10 @@ def test_a_signal_in_the_middle(tmp_path: Path, number: signal.Signals, code: in
         for _ in range(4):
             writer.write_all(source)
     arguments = command("replay", TOPOLOGY, "-", "--ingress", "source-mac", "--out", out)
-    with subprocess.Popen(arguments, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        arguments, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe, preexec_fn=hears_signals  # noqa: PLW1509 (one thread here)
+    ) as process:
         assert process.stdin is not None
         # A pipe holds less than this, so the frames are on their way when the last byte is in it, and the process waits for more.
         process.stdin.write(trace.read_bytes())
@@ -91,11 +100,15 @@ def test_a_signal_in_the_middle(tmp_path: Path, number: signal.Signals, code: in
 
 
 @pytest.mark.parametrize("arguments", [("replay", TOPOLOGY, CAPTURE), ("check", TOPOLOGY), ("check", "--schema")], ids=lambda value: value[0])
-def test_a_reader_that_has_gone(arguments: tuple[object, ...]) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_gone(arguments: tuple[object, ...], unbuffered: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        done = subprocess.run(command(*arguments), env=environment(), stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False)
+        done = subprocess.run(
+            command(*arguments), env={**environment(), "PYTHONUNBUFFERED": unbuffered},
+            stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False,
+        )
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")

@@ -36,11 +36,20 @@ INGRESS = {
 INTERFACE_TOO = "Ports of ingress are those that the capture's interfaces name; frames of its other interfaces are told by tag and source MAC."
 
 
+class _Pipe(Console):
+    """A console that leaves a reader that has gone to whoever ends the command; Rich would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error that Rich has caught."""
+        self.quiet = True
+        raise BrokenPipeError
+
+
 class Page:
     """What goes to standard output, line by line, without the blanks that fill tables up."""
 
     def __init__(self) -> None:
-        self.console = Console(markup=False, highlight=False, emoji=False, width=None if sys.stdout.isatty() else WIDTH)
+        self.console = _Pipe(markup=False, highlight=False, emoji=False, width=None if sys.stdout.isatty() else WIDTH)
 
     def print(self, *parts: str | Table) -> None:
         """Print parts, tables with an empty line before them."""
