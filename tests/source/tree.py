@@ -12,6 +12,8 @@ PACKAGE = ROOT / "vsw"
 # Where the project's own text lies.  A list, not git: the suite also runs from a source distribution.
 PLACES = ("vsw", "tests", "bench", "docs", "examples", "scripts", ".ci")
 TEXT = {".py", ".pyx", ".pxd", ".pyi", ".h", ".c", ".md", ".toml", ".sh", ".in", ".cfg", ".txt", ""}
+# Beside the project's own files: git's in a worktree, and what setuptools puts into a source distribution.
+FOREIGN = {".git", "PKG-INFO", "setup.cfg"}
 
 
 def rules() -> dict[str, Any]:
@@ -35,7 +37,7 @@ def files(*suffixes: str, under: Path = PACKAGE) -> list[Path]:
 
 def texts() -> list[Path]:
     """Every text file that the project wrote."""
-    found = [path for path in sorted(ROOT.iterdir()) if path.is_file() and path.suffix in TEXT and path.name != ".git"]
+    found = [path for path in sorted(ROOT.iterdir()) if path.is_file() and path.suffix in TEXT and path.name not in FOREIGN]
     for place in PLACES:
         found += files(*TEXT, under=ROOT / place)
     return found
