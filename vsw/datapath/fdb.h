@@ -161,10 +161,6 @@ static inline int vsw_fdb_init(vsw_fdb *f, uint64_t entries, uint32_t learned, u
 
 /* ---- slots ---- */
 
-static inline vsw_fdb_bucket *vsw_fdb_home(const vsw_fdb *f, uint64_t key) {
-    return f->buckets + vsw_fdb_hash(f, key);
-}
-
 /* Slots of `bucket` whose key is `key`, as bits. */
 static inline uint32_t vsw_fdb_match(const vsw_fdb_bucket *bucket, uint64_t key) {
     uint32_t bits = 0;

@@ -123,7 +123,6 @@ cdef extern from "vsw/datapath/pipeline.h" nogil:
         int64_t first_time
         uint32_t started
         uint32_t inside
-        uint32_t stateful
         uint32_t exact
         const void *lane
         vsw_burst burst

@@ -114,7 +114,6 @@ typedef struct vsw_worker {
     int64_t now;
     int64_t first_time;
     uint32_t inside;                       /* a burst is on its way (see the gate) */
-    uint32_t stateful;                     /* frames change what later frames meet: one at a time, in order */
     uint32_t received;                     /* the burst's frames are counted as received */
     const struct vsw_lane_calls *lane;     /* the fast lane, for this processor */
     uint32_t exact;                        /* 1: every frame takes the exact path */
