@@ -89,12 +89,12 @@ def test_nothing_unused_where_everything_is_used() -> None:
 def test_every_section_is_in_the_schema_and_described() -> None:
     schema = json_schema()
     json.dumps(schema)
-    assert set(schema["properties"]) == {"oui", "hosts", "profiles", "vms", "supervisor", "modules"}
+    assert set(schema["properties"]) == {"oui", "mac_file", "hosts", "profiles", "vms", "supervisor", "modules"}
     switch = schema["$defs"]["SwitchWords"]
     assert switch["additionalProperties"] is False
     assert switch["properties"]["dialect"]["enum"] == ["vsw", "vss", "ovs"]
     assert "Seconds" in switch["properties"]["age"]["description"]
-    assert "not yet run" in schema["$defs"]["VmWords"]["properties"]["disks"]["description"]
+    assert "not yet run" in schema["properties"]["modules"]["description"]
 
 
 def test_every_model_is_frozen_and_strict() -> None:

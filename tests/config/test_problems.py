@@ -6,6 +6,10 @@ import pytest
 
 import vsw
 
+CARD = "\n[hosts.h.nics.c]"
+NIC = "{ switch = 's' },"
+DISK = "{ file = 'a', controller = 'ide' },"
+UUID = "564d8f2c-0b1e-4c55-9a6e-3f1f7b1c2d3e"
 SWITCH = "[hosts.h.switches.s]"
 S = "hosts.h.switches.s"
 VM = f'{SWITCH}\n[vms.v]\nhost = "h"\n'
@@ -71,7 +75,20 @@ CASES: list[tuple[str, str, list[tuple[int, str, str]]]] = [
     ("memory", "[vms.v]\nmemory = '2 GB'\nhost = 'h'", [(2, "vms.v.memory", "must be a number of bytes")]),
     ("disk-size", "[vms.v]\nhost = 'h'\ndisks = [{ file = 'a', size = 513 }]", [(3, "vms.v.disks[0].size", "multiple of 512")]),
     ("speed", "[hosts.h.nics]\na = { speed = '10 Gbit' }", [(2, "hosts.h.nics.a.speed", "must be a speed in bit/s")]),
-    ("pci-newline", "[hosts.h.nics]\na = { pci = 'a' }\nb = { pci = \"x\\n\" }", [(3, "hosts.h.nics.b.pci", "control characters")]),
+    ("pci", "[hosts.h.nics]\na = { pci = '3B:00.1' }\nb = { pci = '0000:3b:20.0' }", [(3, "hosts.h.nics.b.pci", "must be a PCI address")]),
+    ("driver-newline", "[hosts.h.nics]\na = { driver = 'a' }\nb = { driver = \"x\\n\" }", [(3, "hosts.h.nics.b.driver", "control characters")]),
+    ("uuid", "[vms.v]\nhost = 'h'\nuuid = '564d8f2c'", [(3, "vms.v.uuid", "must be a UUID")]),
+    ("uuid-twice", f"{VM}uuid = '{UUID}'\n[vms.w]\nhost = 'h'\nuuid = '{UUID.upper()}'", [(7, "vms.w.uuid", "is that of VM 'v'")]),
+    ("memory-odd", f"{VM}memory = '17000K'", [(4, "vms.v.memory", "multiple of 1048576")]),
+    ("initrd-alone", f"{VM}initrd = 'i'", [(4, "vms.v.initrd", "needs `kernel`")]),
+    ("append-alone", f"{VM}append = 'quiet'", [(4, "vms.v.append", "needs `kernel`")]),
+    ("nothing-to-boot", f"{VM}autostart = true", [(4, "vms.v.autostart", "neither `kernel` nor `disks`")]),
+    ("nic-mtu", f"{VM}nics = [{{ passthrough = 'c', model = 'ne2k_pci', mtu = 1501 }}]{CARD}", [(4, "vms.v.nics[0].mtu", "at most 1500")]),
+    ("vhost-e1000", f"{VM}nics = [{{ switch = 's', model = 'e1000', attach = 'vhost-user' }}]", [(4, "vms.v.nics[0].attach", "for virtio-net")]),
+    ("attach-passed", f"{VM}nics = [{{ passthrough = 'c', attach = 'dgram' }}]{CARD}", [(4, "vms.v.nics[0].attach", "attached to no port")]),
+    ("too-many-cards", f"{VM}nics = [{NIC * 17}]", [(4, "vms.v.nics", "at most 16 cards")]),
+    ("too-many-disks", f"{VM}disks = [{DISK * 5}]", [(4, "vms.v.disks", "room for 4 disks on ide")]),
+    ("no-ide", f"{VM}machine = 'q35'\ndisks = [{DISK}]", [(5, "vms.v.disks", "q35 has room for 0 disks on ide")]),
     ("disk-file-empty", "[vms.v]\nhost = 'h'\ndisks = [{ file = '' }]", [(3, "vms.v.disks[0].file", "must not be empty")]),
     # Words.
     ("dialect", f"{SWITCH}\ndialect = 'vsv'", [(2, f"{S}.dialect", "must be one of vsw, vss, ovs (did you mean 'vsw'?)")]),

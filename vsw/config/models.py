@@ -11,12 +11,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
+from vsw.config.cards import NicModel
 from vsw.config.dialects import DIALECTS, Assignment, Learning
 from vsw.config.module import MAX_PORTS, Kind, Policy, PriorityTags
 from vsw.config.values import (
     MAX_VID,
     check_dialect,
     check_name,
+    check_pci,
+    check_uuid,
     format_mac,
     format_vids,
     parse_ethertype,
@@ -26,8 +29,10 @@ from vsw.config.values import (
     parse_vids,
 )
 
-Oui = Literal["vmware", "kvm", "xen", "hyper-v", "virtualbox", "parallels"]
-NicModel = Literal["e1000", "e1000e", "rtl8139", "pcnet", "ne2k_pci", "virtio-net", "vmxnet3"]
+Oui = Literal["vmware", "vmware-vcenter", "vmware-generated", "kvm", "xen", "hyper-v", "virtualbox", "parallels"]
+Attachment = Literal["dgram", "stream", "vhost-user"]
+Accel = Literal["auto", "kvm", "tcg"]
+Machine = Literal["pc", "q35"]
 DiskController = Literal["lsi", "pvscsi", "virtio-scsi", "ide", "ahci", "virtio-blk"]
 
 #: Entries in one forwarding table; a million is what it is measured with.
@@ -68,6 +73,10 @@ DialectName = Annotated[str, AfterValidator(check_dialect), Field(json_schema_ex
 Mtu = Annotated[int, Field(ge=MIN_MTU, le=MAX_MTU)]
 Number = Annotated[int, Field(ge=0, lt=MAX_PORTS)]
 Names = Annotated[tuple[Name, ...], Field(strict=False)]
+Uuid = Annotated[str, AfterValidator(check_uuid)]
+PciAddress = Annotated[str, AfterValidator(check_pci)]
+#: The least that the BIOS of QEMU's machines starts with, and whole MiB.
+Memory = Annotated[int, BeforeValidator(parse_size), Field(ge=16 << 20, le=1 << 42, multiple_of=1 << 20), WithJsonSchema(_QUANTITY)]
 
 
 class Words(BaseModel):
@@ -209,7 +218,7 @@ class NicWords(Words):
     speed: Speed | None = Field(None, description="Bits per second, for instance 10G (not yet run)")
     driver: Text | None = Field(None, description="The driver of the host (not yet run)")
     mac: Mac | None = Field(None, description="The card's own MAC address (not yet run, but never given to a vNIC)")
-    pci: Text | None = Field(None, description="PCI address, for instance 0000:3b:00.0 (not yet run)")
+    pci: PciAddress | None = Field(None, description="PCI address, for instance 0000:3b:00.0; a card passed through is then QEMU's (vfio-pci)")
 
 
 class HostWords(Words):
@@ -223,8 +232,9 @@ class VnicWords(AddressWords):
     """A virtual network card; it becomes the port vm.0, vm.1, ... of its switch."""
 
     switch: Name | None = Field(None, description="The switch of the VM's host that the card is connected to")
-    passthrough: Name | None = Field(None, description="Instead of a switch: a physical card given 1:1 to the VM (not yet run)")
-    model: NicModel = Field("virtio-net", description="What the guest sees (not yet run)")
+    passthrough: Name | None = Field(None, description="Instead of a switch: a physical card given 1:1 to the VM")
+    model: NicModel = Field("virtio-net", description="What the guest sees")
+    attach: Attachment | None = Field(None, description="How QEMU reaches the port; default: vhost-user for virtio-net, dgram for other models")
 
 
 class DiskWords(Words):
@@ -239,14 +249,22 @@ class DiskWords(Words):
 
 
 class VmWords(Words):
-    """A virtual machine."""
+    """A virtual machine.  Files are named from the folder of the topology."""
 
     host: Name
     oui: Oui | None = Field(None, description="Whose MAC addresses its vNICs get; default: the topology's")
+    uuid: Uuid | None = Field(None, description="Its identity, which the guest sees, and which its MAC addresses follow if it is renamed")
     nics: Annotated[tuple[VnicWords, ...], Field(strict=False)] = ()
-    disks: Annotated[tuple[DiskWords, ...], Field(strict=False)] = Field((), description="Disks (not yet run)")
-    memory: Size | None = Field(None, description="Bytes, for instance 2G (not yet run)")
-    cpus: int | None = Field(None, ge=1, le=4096, description="Virtual processors (not yet run)")
+    disks: Annotated[tuple[DiskWords, ...], Field(strict=False)] = Field((), description="Disks; without `kernel` the first is booted")
+    memory: Memory = Field(256 << 20, description="Bytes, for instance 2G; whole MiB")
+    cpus: int = Field(1, ge=1, le=255, description="Virtual processors")
+    kernel: Text | None = Field(None, description="A Linux kernel's image, booted without a boot loader")
+    initrd: Text | None = Field(None, description="The initial file system of `kernel`")
+    append: Text | None = Field(None, description="The command line of `kernel`")
+    accel: Accel = Field("auto", description="kvm, tcg (software), or auto: kvm where /dev/kvm can be opened, else tcg")
+    machine: Machine = Field("pc", description="The machine that QEMU emulates")
+    autostart: bool | None = Field(None, description="`vsw run` starts it; default: if it has something to boot")
+    arguments: Annotated[tuple[Text, ...], Field(strict=False)] = Field((), description="More arguments for QEMU, as they are")
 
 
 class SupervisorWords(Words):
@@ -270,6 +288,7 @@ class Topology(Words):
     """A whole topology file."""
 
     oui: Oui = Field("kvm", description="Whose MAC addresses vNICs without `mac` get")
+    mac_file: Text | None = Field(None, description="Where addresses that were given are remembered; from the folder of the topology")
     hosts: dict[Name, HostWords] = {}
     profiles: dict[Name, PolicyWords] = Field({}, description="Settings that many ports share")
     vms: dict[Name, VmWords] = {}

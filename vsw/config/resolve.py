@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 
+from vsw.config import mac_file
 from vsw.config.lab import Host, Lab
-from vsw.config.models import HostWords, Topology, VnicWords
+from vsw.config.machines import check_machines
+from vsw.config.models import HostWords, Topology, VmWords, VnicWords
 from vsw.config.module import Module
 from vsw.config.oui import allocate
 from vsw.config.ports import SwitchBuilder, Vnic
@@ -36,6 +39,7 @@ def resolve(topology: Topology, report: Report) -> Lab:
             if module is not None:
                 switches[switch] = module
         hosts[name] = Host(name, switches)
+    check_machines(topology, report)
     _check_supervisor(topology, report)
     return Lab(hosts=hosts, topology=topology, macs={f"{vm}.{index}": mac for (vm, index), mac in macs.items()}, file=report.file)
 
@@ -56,13 +60,39 @@ def _allocate(topology: Topology, report: Report) -> dict[tuple[str, int], int]:
             taken.update(mac for mac in (nic.mac, nic.effective_mac, *nic.macs) if mac is not None)
             given[name, index] = nic.mac
             if nic.mac is None:
-                wanted.append((name, index, vm.oui or topology.oui))
+                wanted.append((identity_of(name, vm), index, vm.oui or topology.oui))
     try:
-        fresh = allocate(wanted, taken)
+        fresh = allocate(wanted, taken, _remembered(topology, report))
     except ValueError as error:
         report.add(("vms",), str(error))
         return {}
-    return {key: fresh[key] if mac is None else mac for key, mac in given.items()}
+    return {(vm, index): fresh[identity_of(vm, topology.vms[vm]), index] if mac is None else mac for (vm, index), mac in given.items()}
+
+
+def identity_of(name: str, vm: VmWords) -> str:
+    """What a VM's MAC addresses follow."""
+    return vm.uuid or name
+
+
+def given_macs(lab: Lab) -> dict[tuple[str, int], int]:
+    """(Identity, index) -> address of every vNIC that was given one, as ``mac_file`` keeps it."""
+    vms = lab.topology.vms.items()
+    return {(identity_of(name, vm), i): lab.macs[f"{name}.{i}"] for name, vm in vms for i, nic in enumerate(vm.nics) if nic.mac is None}
+
+
+def _remembered(topology: Topology, report: Report) -> dict[tuple[str, int], int]:
+    if topology.mac_file is None:
+        return {}
+    try:
+        return mac_file.read(beside(report.file, topology.mac_file))
+    except ValueError as error:
+        report.add(("mac_file",), str(error), topology.mac_file)
+        return {}
+
+
+def beside(file: str, name: str) -> FilePath:
+    """A file that a topology names, from the topology's folder."""
+    return FilePath(file).parent / name
 
 
 def _attach(topology: Topology, macs: dict[tuple[str, int], int], report: Report) -> dict[str, _Plan]:

@@ -30,6 +30,8 @@ _MAC_NOTATIONS = tuple(
         r"[0-9a-f]{12}",
     )
 )
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+_PCI = re.compile(r"(?:[0-9a-f]{4}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7]", re.ASCII)
 _QUANTITY = re.compile(r"([0-9]{1,15})\s?([KMGTP]?)", re.ASCII)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 
@@ -45,6 +47,20 @@ def check_name(name: str) -> str:
     if len(name.encode()) > MAX_NAME:
         raise ValueError(f"a name must not be longer than {MAX_NAME} bytes")
     return name
+
+
+def check_uuid(text: str) -> str:
+    """A UUID, in lower case."""
+    if not _UUID.fullmatch(text.lower()):
+        raise ValueError("must be a UUID, for instance 564d8f2c-0b1e-4c55-9a6e-3f1f7b1c2d3e")
+    return text.lower()
+
+
+def check_pci(text: str) -> str:
+    """The address of a PCI function, in lower case and with its domain."""
+    if not _PCI.fullmatch(text.lower()):
+        raise ValueError("must be a PCI address, for instance 0000:3b:00.0")
+    return text.lower() if text.count(":") == 2 else f"0000:{text.lower()}"
 
 
 def check_dialect(name: str) -> str:
