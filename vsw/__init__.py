@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vsw.datapath.team_hash import team_hash as team_hash
     from vsw.errors import CaptureError as CaptureError
     from vsw.errors import ConfigError as ConfigError
+    from vsw.errors import ImageError as ImageError
     from vsw.errors import UsageError as UsageError
     from vsw.errors import VswError as VswError
     from vsw.switch.result import Counters as Counters
@@ -39,6 +40,7 @@ _HOME = {
     "CaptureError": "vsw.errors",
     "ConfigError": "vsw.errors",
     "Host": "vsw.config.lab",
+    "ImageError": "vsw.errors",
     "Lab": "vsw.config.lab",
     "Module": "vsw.config.module",
     "PcapWriter": "vsw.capture",

@@ -64,5 +64,17 @@ class CaptureError(VswError):
         super().__init__(f"{file}: at byte {offset}: {message}")
 
 
+class ImageError(VswError):
+    """A disk image can't be used as what it is said to be.
+
+    ``file`` is its name, ``message`` what is wrong with it, or which feature of it is not supported.
+    """
+
+    def __init__(self, file: str, message: str) -> None:
+        self.file = file
+        self.message = message
+        super().__init__(f"{file}: {message}")
+
+
 class UsageError(VswError):
     """A call's arguments do not fit together, or name something that does not exist."""

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vsw.cli.check import check
+from vsw.cli.disk import disk
 from vsw.cli.explain import explain
 from vsw.cli.replay import replay
 
@@ -50,3 +51,4 @@ def vsw(
 app.command()(replay)
 app.command()(explain)
 app.command()(check)
+app.add_typer(disk)

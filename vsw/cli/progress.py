@@ -16,8 +16,11 @@ PATIENCE = 0.5
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int, int], None] | None]:
-    """Gives a function to call with (done of ``total``, frames done); None where nobody would see it.  ``total`` 0: not known."""
+def progress(what: str, total: int, count: Callable[[int], str] = "{:,} frames".format) -> Iterator[Callable[[int, int], None] | None]:
+    """Gives a function to call with (done of ``total``, frames done); None where nobody would see it.  ``total`` 0: not known.
+
+    ``count`` words the second number, where it counts something else than frames.
+    """
     if not sys.stderr.isatty():
         yield None
         return
@@ -30,7 +33,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[int, int], None] | Non
             if time.monotonic() - begin < PATIENCE:
                 return
             shown = _bar(what, total)
-        shown.update(shown.task_ids[0], completed=done if total else 0, frames=f"{frames:,} frames")
+        shown.update(shown.task_ids[0], completed=done if total else 0, frames=count(frames))
 
     try:
         yield step
