@@ -6,6 +6,7 @@ an editable installation whose extensions ``build_ext --inplace`` builds), ``VSW
 """
 
 import os
+import re
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -50,15 +51,31 @@ def linker_arguments() -> list[str]:
     return []
 
 
+def headers(source: Path) -> list[str]:
+    """The C headers of the project that a source comes to, by its cimports and includes: what it is built again for."""
+    seen: set[Path] = set()
+    unread = [source, source.with_suffix(".pxd")]
+    while unread:
+        path = unread.pop()
+        if path in seen or not path.is_file():
+            continue
+        seen.add(path)
+        text = path.read_text()
+        unread += [ROOT / name for name in re.findall(r'(?:#\s*include|extern from|include)\s+"(vsw/[^"]+)"', text)]
+        for dots, name in re.findall(r"\b(?:from|cimport)\s+(\.*)([\w.]+)", text):
+            folder = path.parents[len(dots) - 1] if dots else ROOT
+            unread.append(folder / (name.replace(".", "/") + ".pxd"))
+    return sorted(str(path.relative_to(ROOT)) for path in seen if path.suffix == ".h")
+
+
 def extensions() -> list[Extension]:
     macros = [("CYTHON_TRACE_NOGIL", "1")] if COVERAGE else []
-    headers = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "vsw").rglob("*.h"))
     return [
         Extension(
             ".".join(path.relative_to(ROOT).with_suffix("").parts),
             [str(path.relative_to(ROOT))],
             include_dirs=["."],
-            depends=headers,
+            depends=headers(path),
             define_macros=macros,
             extra_compile_args=compiler_arguments(),
             extra_link_args=linker_arguments(),
