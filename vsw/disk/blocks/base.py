@@ -154,11 +154,14 @@ class Blocks(ABC):
         if length:
             self._discard(offset, length)
 
-    def write_zeroes(self, offset: int, length: int, unmap: bool) -> None:
-        """Make the range read as zeroes; with ``unmap`` free its space where possible, without keep (or make) it allocated."""
+    def write_zeroes(self, offset: int, length: int, unmap: bool, *, fast: bool = False) -> None:
+        """Make the range read as zeroes; with ``unmap`` free its space where possible, without keep (or make) it allocated.
+
+        With ``fast`` the backend fails with ``ENOTSUP`` rather than write the zeroes out one by one.
+        """
         self._check_change(offset, length)
         if length:
-            self._write_zeroes(offset, length, unmap)
+            (self._write_zeroes_fast if fast else self._write_zeroes)(offset, length, unmap)
 
     def extents(self, offset: int, length: int) -> list[Extent]:
         """What the range rests on: in order, without gaps, ``length`` bytes in all; neighbours differ in kind."""
@@ -211,6 +214,11 @@ class Blocks(ABC):
 
     @abstractmethod
     def _write_zeroes(self, offset: int, length: int, unmap: bool) -> None: ...
+
+    def _write_zeroes_fast(self, offset: int, length: int, unmap: bool) -> None:
+        """Who has no quick way says so before it changes anything."""
+        how = "free" if unmap else "allocated"
+        raise OSError(errno.ENOTSUP, f"a disk of format {self.format} has no quick way to {how} zeroes at {offset}..{offset + length}")
 
     def _extents(self, offset: int, length: int) -> list[Extent]:
         """Who knows nothing of holes has data everywhere."""

@@ -99,6 +99,10 @@ class FaultyBlocks(Blocks):
         self._strike("write_zeroes", offset, length)
         self.inner.write_zeroes(offset, length, unmap)
 
+    def _write_zeroes_fast(self, offset: int, length: int, unmap: bool) -> None:
+        self._strike("write_zeroes", offset, length)
+        self.inner.write_zeroes(offset, length, unmap, fast=True)
+
     def _extents(self, offset: int, length: int) -> list[Extent]:
         self._strike("extents", offset, length)
         return self.inner.extents(offset, length)

@@ -41,6 +41,9 @@ class MemoryBlocks(Blocks):
     def _write_zeroes(self, offset: int, length: int, unmap: bool) -> None:
         self._memory.zero(offset, length, unmap)
 
+    def _write_zeroes_fast(self, offset: int, length: int, unmap: bool) -> None:
+        self._memory.zero(offset, length, unmap)
+
     def _extents(self, offset: int, length: int) -> list[Extent]:
         found = []
         stop = offset + length

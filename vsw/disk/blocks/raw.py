@@ -114,11 +114,21 @@ class RawBlocks(Blocks):
         if code not in UNSUPPORTED:
             raise_errno(code, self.path)
 
-    def _write_zeroes(self, offset: int, length: int, unmap: bool) -> None:
-        # Without holes or zero ranges in the file system, zeroes are written like any other bytes.
+    def _write_zeroes_fast(self, offset: int, length: int, unmap: bool) -> None:
+        if not self._zero(offset, length, unmap):
+            super()._write_zeroes_fast(offset, length, unmap)
+
+    def _zero(self, offset: int, length: int, unmap: bool) -> bool:
+        """Let the file system do it; false where it has no holes or zero ranges."""
         code = self._file.punch(offset, length) if unmap else self._file.zero_range(offset, length)
-        if code not in UNSUPPORTED:
-            raise_errno(code, self.path)
+        if code in UNSUPPORTED:
+            return False
+        raise_errno(code, self.path)
+        return True
+
+    def _write_zeroes(self, offset: int, length: int, unmap: bool) -> None:
+        # Without the file system's help, zeroes are written like any other bytes.
+        if self._zero(offset, length, unmap):
             return
         stop = offset + length
         while offset < stop:
