@@ -29,6 +29,7 @@ from ...errors import UsageError
 from ..scsi.target import Target
 from .iscsi_login import Chap
 from .iscsi_session import Session
+from .listen import listen_tcp, set_send_timeout
 
 log = logging.getLogger("vsw.disk.iscsi")
 
@@ -97,7 +98,7 @@ class IscsiServer:
         self._listeners: list[socket.socket] = []
         try:
             for host, port in listen:
-                self._listeners.append(_listen(host, port))
+                self._listeners.append(listen_tcp(host, port))
         except BaseException:
             for listener in self._listeners:
                 listener.close()
@@ -170,7 +171,7 @@ class IscsiServer:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._ping_seconds))
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(SEND_SECONDS))
+        set_send_timeout(connection, SEND_SECONDS)
         session = Session(self, connection, f"{address[0]}:{address[1]}")
         thread = threading.Thread(target=session.run, name=f"vsw-iscsi-{session.peer}", daemon=True)
         with self._lock:
@@ -257,17 +258,3 @@ class IscsiServer:
 
 def _timeval(seconds: float) -> bytes:
     return struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000))
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening TCP socket; the address may be IPv4 or IPv6."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(64)
-    except BaseException:
-        listener.close()
-        raise
-    return listener

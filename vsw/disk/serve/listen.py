@@ -1,0 +1,106 @@
+"""Listening sockets of the transports: TCP, and unix sockets that take the place of dead ones only."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import stat
+import struct
+from pathlib import Path
+
+BACKLOG = 64
+SEND_BUFFER = 1 << 20
+LONGEST_PATH = 107
+"""Bytes of a unix socket's name, which the kernel limits."""
+
+
+def listen_tcp(host: str, port: int) -> socket.socket:
+    """A listening TCP socket; the address may be IPv4 or IPv6, port 0 lets the system choose."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"can't listen on {host} port {port}: {error.strerror}") from None
+    return listener
+
+
+def listen_unix(path: str | os.PathLike[str]) -> socket.socket:
+    """A listening unix socket that only its owner may connect to.
+
+    A socket at ``path`` that nobody listens on any more is replaced; one that is alive, and a file that is no socket, are left alone: ``OSError``
+    with ``EADDRINUSE``. Two processes that start at once do not take it from each other, the folder is locked meanwhile.
+    """
+    name = os.fspath(path)
+    if len(os.fsencode(name)) > LONGEST_PATH:
+        raise OSError(errno.ENAMETOOLONG, f"{name}: the name of a unix socket has at most {LONGEST_PATH} bytes")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    folder = os.open(Path(name).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        _remove_dead(name)
+        listener.bind(name)
+        # Nobody can connect before listen(), so that the mode holds from the first moment.
+        Path(name).chmod(0o600)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"can't listen on {name}: {error.strerror}") from None
+    except BaseException:
+        listener.close()
+        raise
+    finally:
+        os.close(folder)
+    return listener
+
+
+def _remove_dead(name: str) -> None:
+    try:
+        mode = Path(name).lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise OSError(errno.EADDRINUSE, "a file that is no socket is there")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
+        # A backlog that is full would make a blocking connect wait; it then says EAGAIN, which is a sign of life.
+        probe.setblocking(False)
+        try:
+            probe.connect(name)
+        except ConnectionRefusedError:
+            Path(name).unlink()
+            return
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                raise
+    raise OSError(errno.EADDRINUSE, "another process serves there")
+
+
+def close_listener(listener: socket.socket) -> None:
+    """Stop listening; the name of a unix socket goes, unless it is another's by now."""
+    name = listener.getsockname() if listener.family == socket.AF_UNIX else None
+    if isinstance(name, str) and name:
+        # While we listen nobody replaces the name, see above; whoever deleted it may have put another there, which a connection tells from ours.
+        with contextlib.suppress(OSError):
+            if _reaches_us(name):
+                Path(name).unlink()
+    listener.close()
+
+
+def _reaches_us(name: str) -> bool:
+    """Whether a connection to ``name`` arrives in this process."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
+        probe.setblocking(False)
+        probe.connect(name)
+        pid = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    return bool(pid == os.getpid())
+
+
+def set_send_timeout(connection: socket.socket, seconds: float) -> None:
+    """How long a send may wait for a peer that does not read."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000)))
