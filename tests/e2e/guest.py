@@ -14,13 +14,15 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / "build" / "guest-kernel"
+#: Debian's kernel for virtual machines has the drivers of virtio and vmxnet3 only; the other one has all.
 PACKAGE = "linux-image-cloud-amd64"
+FULL_PACKAGE = "linux-image-amd64"
 MEMORY = 256  # MiB
 
 
@@ -36,11 +38,15 @@ class Kernel:
     modules: Path
 
     def module(self, name: str) -> bytes:
-        """A module's file, uncompressed."""
+        """A module's file, uncompressed; :class:`GuestError` if there is none."""
         for path in self.modules.rglob(f"{name}.ko*"):
             data = path.read_bytes()
             return lzma.decompress(data) if path.suffix == ".xz" else data
         raise GuestError(f"no module {name!r} in {self.modules}")
+
+    def has(self, names: Iterable[str]) -> bool:
+        """Whether all those modules are there."""
+        return all(any(self.modules.rglob(f"{name}.ko*")) for name in names)
 
 
 def missing_programs() -> str | None:
@@ -50,29 +56,29 @@ def missing_programs() -> str | None:
     return f"apt-get install {' '.join(lacking)}" if lacking else None
 
 
-def find_kernel() -> Kernel | None:
-    """A kernel for the guest, fetched if need be; ``None`` if there is none to be had."""
+def find_kernel(modules: Collection[str] = (), package: str = PACKAGE) -> Kernel | None:
+    """A kernel that has those modules, fetched from Debian's ``package`` if need be; ``None`` if there is none to be had."""
     named = os.environ.get("VSW_GUEST_KERNEL")
     for root in [Path(named)] if named else [KEPT, Path("/")]:
-        if kernel := _kernel_in(root):
+        if kernel := _kernel_in(root, modules):
             return kernel
     if named or shutil.which("apt-get") is None:
         return None
-    _fetch()
-    return _kernel_in(KEPT)
+    _fetch(package)
+    return _kernel_in(KEPT, modules)
 
 
-def _kernel_in(root: Path) -> Kernel | None:
+def _kernel_in(root: Path, wanted: Collection[str]) -> Kernel | None:
     for image in sorted(root.glob("boot/vmlinuz-*"), reverse=True):
         modules = root / "lib" / "modules" / image.name.removeprefix("vmlinuz-")
-        if modules.is_dir():
-            return Kernel(image, modules)
+        if modules.is_dir() and (kernel := Kernel(image, modules)).has(wanted):
+            return kernel
     return None
 
 
-def _fetch() -> None:
-    """Unpack Debian's kernel for virtual machines; leave nothing if that fails."""
-    depends = subprocess.run(["apt-cache", "depends", PACKAGE], capture_output=True, text=True, check=False).stdout
+def _fetch(package: str) -> None:
+    """Unpack a kernel package of Debian; leave nothing if that fails."""
+    depends = subprocess.run(["apt-cache", "depends", package], capture_output=True, text=True, check=False).stdout
     found = re.search(r"Depends: (linux-image-\S+)", depends)
     if found is None:
         return
