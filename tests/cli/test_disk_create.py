@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.run import as_json, good, run
 from vsw.cli.sizes import parse_size, size_text
-from vsw.disk.blocks import RawBlocks
+from vsw.disk.blocks import RawBlocks, open_blocks
 from vsw.errors import UsageError
 
 
@@ -21,7 +21,28 @@ def test_a_raw_image_is_one_hole(tmp_path: Path) -> None:
 
 def test_json(tmp_path: Path) -> None:
     file = tmp_path / "a.raw"
-    assert as_json("disk", "create", file, "--size", "1M") == {"file": str(file), "format": "raw", "size": 1 << 20}
+    assert as_json("disk", "create", file, "--size", "1M") == {"file": str(file), "format": "raw", "size": 1 << 20, "backing": None}
+
+
+def test_an_overlay_shows_what_it_rests_on(tmp_path: Path) -> None:
+    (tmp_path / "base.img").write_bytes(b"b" * 1_048_576)
+    file = tmp_path / "web.qcow2"
+    shown = as_json("disk", "create", file, "--backing", "base.img", "--backing-format", "raw")
+    assert shown == {"file": str(file), "format": "qcow2", "size": 1 << 20, "backing": "base.img"}
+    with open_blocks(file, "qcow2") as blocks:
+        assert blocks.read(0, 1 << 20) == b"b" * (1 << 20)
+
+
+def test_a_backing_file_must_be_allowed_and_have_a_format(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "base.img").write_bytes(bytes(4096))
+    command = ("disk", "create", tmp_path / "images" / "web.qcow2", "--backing", "../base.img")
+    assert run(*command).returncode == 2
+    refused = run(*command, "--backing-format", "raw")
+    assert refused.returncode == 1
+    assert "outside of the allowed directories" in refused.stderr
+    assert not list((tmp_path / "images").iterdir())
+    good(*command, "--backing-format", "raw", "--allow", tmp_path)
 
 
 def test_what_exists_is_replaced_only_by_force(tmp_path: Path) -> None:

@@ -13,17 +13,33 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vsw.disk.blocks import FORMATS, Blocks, Extent, Fault, FaultyBlocks, Kind, MemoryBlocks, RawBlocks, create_blocks, open_blocks
+from vsw.disk.blocks import FORMATS, Blocks, Extent, Fault, FaultyBlocks, Kind, MemoryBlocks, Qcow2Blocks, RawBlocks, create_blocks, open_blocks
 from vsw.disk.blocks.base import merge
 from vsw.errors import UsageError
 
 SIZE = 1 << 20
+
+
+
+def overlay(directory: Path, size: int, base: str) -> Blocks:
+    """A disk over a base that is larger and reads as zeroes."""
+    with create_blocks(directory / "base", size + 65536, base) as below:
+        below.write(0, bytes(4096))
+    return Qcow2Blocks.create(directory / "disk", size, backing="base", backing_format=base)
+
 
 Maker = Callable[[Path, int], Blocks]
 MAKERS: dict[str, Maker] = {
     **{f"format {name}": lambda directory, size, name=name: create_blocks(directory / f"disk.{name}", size, name) for name in FORMATS},
     "raw, falloc": lambda directory, size: RawBlocks.create(directory / "disk", size, preallocation="falloc"),
     "raw, full": lambda directory, size: RawBlocks.create(directory / "disk", size, preallocation="full"),
+    "qcow2, clusters of 512": lambda directory, size: Qcow2Blocks.create(directory / "disk", size, cluster_size=512, refcount_bits=1),
+    "qcow2, metadata": lambda directory, size: Qcow2Blocks.create(directory / "disk", size, cluster_size=4096, preallocation="metadata"),
+    "qcow2, falloc": lambda directory, size: Qcow2Blocks.create(directory / "disk", size, preallocation="falloc", refcount_bits=64),
+    "qcow2, full": lambda directory, size: Qcow2Blocks.create(directory / "disk", size, preallocation="full", refcount_bits=8),
+    "qcow2, version 2": lambda directory, size: Qcow2Blocks.create(directory / "disk", size, version=2),
+    "overlay over raw": lambda directory, size: overlay(directory, size, "raw"),
+    "overlay over qcow2": lambda directory, size: overlay(directory, size, "qcow2"),
     "memory": lambda _, size: MemoryBlocks(size),
     "fault": lambda _, size: FaultyBlocks(MemoryBlocks(size)),
 }
@@ -245,7 +261,7 @@ def test_only_files_and_block_devices_are_disks(path: str, match: str) -> None:
 
 
 def test_unknown_formats_are_named() -> None:
-    with pytest.raises(UsageError, match=r"vhdx.*known are raw"):
+    with pytest.raises(UsageError, match=r"vhdx.*known are qcow2, raw"):
         open_blocks("nowhere", "vhdx")
 
 

@@ -16,9 +16,24 @@ from ...errors import UsageError
 from .base import Blocks, Extent, Kind
 from .fault import Fault, FaultyBlocks
 from .memory import MemoryBlocks
+from .qcow2 import Qcow2Blocks
+from .qcow2.layout import MAGIC
 from .raw import RawBlocks
 
-__all__ = ["FORMATS", "Blocks", "Extent", "Fault", "FaultyBlocks", "Format", "Kind", "MemoryBlocks", "RawBlocks", "create_blocks", "open_blocks"]
+__all__ = [
+    "FORMATS",
+    "Blocks",
+    "Extent",
+    "Fault",
+    "FaultyBlocks",
+    "Format",
+    "Kind",
+    "MemoryBlocks",
+    "Qcow2Blocks",
+    "RawBlocks",
+    "create_blocks",
+    "open_blocks",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +53,7 @@ class Format:
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
+        "qcow2": Format("qcow2", Qcow2Blocks, Qcow2Blocks.create, lambda head: head.startswith(MAGIC)),
         "raw": Format("raw", RawBlocks, RawBlocks.create, lambda _: True),
     }
 )

@@ -26,7 +26,6 @@ Errors
 from __future__ import annotations
 
 import errno
-import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
@@ -232,9 +231,3 @@ class Blocks(ABC):
 
     @abstractmethod
     def _close(self) -> None: ...
-
-
-def raise_errno(code: int, what: str) -> None:
-    """Raise the ``OSError`` for a negative errno of the compiled layer; do nothing for 0."""
-    if code < 0:
-        raise OSError(-code, f"{what}: {os.strerror(-code)}")

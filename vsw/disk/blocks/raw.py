@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import mmap
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Self
 
-from .base import Blocks, Extent, Kind, merge, raise_errno
+from .base import Blocks, Extent, Kind, merge
 from .direct import FileDirect
+from .hostfile import UNSUPPORTED, open_storage, raise_errno
 
 DIRECT_MEMORY = 4096
 """Memory alignment for O_DIRECT: the page, which satisfies every device."""
 ZEROES = memoryview(bytes(1 << 20))
-UNSUPPORTED = (-errno.EOPNOTSUPP, -errno.ENOSYS, -errno.EINVAL)
 
 Preallocation = Literal["off", "falloc", "full"]
 
@@ -38,23 +38,14 @@ class RawBlocks(Blocks):
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False, direct_io: bool = False, lock: bool = True) -> None:
         super().__init__(read_only=read_only)
         self.path = os.fspath(path)
-        flags = (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC | (os.O_DIRECT if direct_io else 0)
-        self._fd = os.open(path, flags)
+        self._fd, status = open_storage(self.path, read_only=read_only, flags=os.O_DIRECT if direct_io else 0, lock=lock)
         try:
-            self._adopt(lock, direct_io)
+            self._adopt(status, direct_io)
         except BaseException:
             os.close(self._fd)
             raise
 
-    def _adopt(self, lock: bool, direct_io: bool) -> None:
-        status = os.fstat(self._fd)
-        if not (stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)):
-            raise OSError(errno.EINVAL, f"{self.path}: neither a regular file nor a block device")
-        if lock:
-            try:
-                fcntl.flock(self._fd, (fcntl.LOCK_SH if self._read_only else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise OSError(errno.EWOULDBLOCK, f"{self.path}: in use by another process, or by another disk of this one") from None
+    def _adopt(self, status: os.stat_result, direct_io: bool) -> None:
         self._size = os.lseek(self._fd, 0, os.SEEK_END)
         if stat.S_ISREG(status.st_mode):
             self.granularity = max(status.st_blksize, 512)
@@ -75,10 +66,19 @@ class RawBlocks(Blocks):
         raise OSError(errno.EINVAL, f"{self.path}: the file system offers no direct I/O")
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], size: int, *, preallocation: Preallocation = "off", direct_io: bool = False) -> Self:
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        size: int,
+        *,
+        preallocation: Preallocation = "off",
+        direct_io: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> Self:
         """Create a file of ``size`` bytes that reads as zeroes; ``path`` must not exist.
 
-        ``preallocation``: ``off`` makes one hole, ``falloc`` reserves the space, ``full`` writes it out. On any error nothing is left behind.
+        ``preallocation``: ``off`` makes one hole, ``falloc`` reserves the space, ``full`` writes it out, and calls
+        ``progress`` with the bytes done. On any error nothing is left behind.
         """
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
@@ -88,6 +88,8 @@ class RawBlocks(Blocks):
             elif preallocation == "full":
                 for start in range(0, size, len(ZEROES)):
                     raise_errno(FileDirect(fd).write_from(start, ZEROES[: size - start], False), os.fspath(path))
+                    if progress is not None:
+                        progress(min(start + len(ZEROES), size))
             os.fsync(fd)
         except BaseException:
             Path(path).unlink()
