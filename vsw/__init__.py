@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from vsw.config.module import Module as Module
     from vsw.datapath.batch import Batch as Batch
     from vsw.datapath.classify import classify as classify
+    from vsw.datapath.retag import pop_tag as pop_tag
+    from vsw.datapath.retag import push_tag as push_tag
+    from vsw.datapath.retag import translate_tag as translate_tag
     from vsw.datapath.rows import ROW as ROW
     from vsw.datapath.rows import RowFlag as RowFlag
     from vsw.datapath.team_hash import team_hash as team_hash
@@ -60,7 +63,10 @@ _HOME = {
     "loads": "vsw.config.load",
     "merge": "vsw.capture",
     "open_capture": "vsw.capture",
+    "pop_tag": "vsw.datapath.retag",
+    "push_tag": "vsw.datapath.retag",
     "team_hash": "vsw.datapath.team_hash",
+    "translate_tag": "vsw.datapath.retag",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605  (computed, so that a name is written once)

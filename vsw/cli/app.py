@@ -10,6 +10,7 @@ from vsw.cli.check import check
 from vsw.cli.disk import disk
 from vsw.cli.explain import explain
 from vsw.cli.replay import replay
+from vsw.cli.tag import tag
 from vsw.cli.vm import app as vm
 
 # Plain help: rich is slow to import, and is needed for tables only.
@@ -51,6 +52,7 @@ def vsw(
 
 app.command()(replay)
 app.command()(explain)
+app.add_typer(tag)
 app.command()(check)
 app.add_typer(disk)
 app.add_typer(vm)

@@ -9,11 +9,6 @@
 
 enum { VSW_EXTENSIONS = 8 };           /* at most so many IPv6 extension headers are walked */
 
-static inline uint32_t vsw_is_any_tpid(uint32_t type)
-{
-    return (type == VSW_TPID_C) | (type == VSW_TPID_S) | (type == VSW_TPID_OLD);
-}
-
 static inline uint16_t vsw_mac_flags(uint64_t first_word)
 {
     return (uint16_t)((first_word & VSW_ETH_GROUP ? VSW_ROW_GROUP : 0) | (first_word << 16 == ~UINT64_C(0) << 16 ? VSW_ROW_BROADCAST : 0)

@@ -22,4 +22,10 @@ enum {
     VSW_TCI_PCP_SHIFT = 13,
 };
 
+/* Of any kind, where no dialect says which ones count. */
+static inline uint32_t vsw_is_any_tpid(uint32_t type)
+{
+    return (type == VSW_TPID_C) | (type == VSW_TPID_S) | (type == VSW_TPID_OLD);
+}
+
 #endif
