@@ -1,9 +1,9 @@
 """Where what runs leaves its sockets and notes: one folder, called the run folder, for everything of one host.
 
 ``vms/NAME/`` in it belongs to one virtual machine: ``lock`` (held by QEMU as long as it lives), ``state.json``, ``monitor.sock`` (QMP),
-``console.sock``, ``console.log`` (all that the guest wrote since its start), ``qemu.log`` (what QEMU complained about), ``nicN.sock`` (QEMU's end of
-a card that is attached by dgram).  ``HOST/SWITCH/PORT.sock`` is a switch port's socket, ``HOST/CARD.sock`` that
-of the wire to a card that is passed through.
+``console.sock``, ``console.log`` (all that the guest wrote since its start), ``qemu.log`` (what QEMU complained about), ``disks.sock``.
+``HOST/SWITCH/PORT.sock`` is a switch port's socket, ``HOST/CARD.sock`` that of the wire to a card that is passed through; beside them, with ``.peer``
+at the end, lies QEMU's own end of a card that is attached by dgram.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from vsw.config.models import Attachment, DiskWords, VmWords, VnicWords
 from vsw.config.resolve import beside, given_macs
 from vsw.config.values import did_you_mean, format_mac
 from vsw.errors import UsageError
-from vsw.vm.place import check_socket, port_socket, vm_folder, wire_socket
+from vsw.vm.place import check_socket, port_socket, wire_socket
 from vsw.vm.qemu import Drive, Machine, Plug, QemuError, accelerator
 
 
@@ -97,7 +97,7 @@ def _plug(lab: Lab, name: str, vm: VmWords, index: int, nic: VnicWords, run: Pat
         path, what = port_socket(run, vm.host, nic.switch, f"{name}.{index}"), f"its port on {vm.host}/{nic.switch}"
     if not path.exists():
         raise QemuError(f"VM {name}: {path} is missing, the socket of {what}; start the switch first: vsw run {lab.file}")
-    own = str(check_socket(vm_folder(run, name) / f"nic{index}.sock")) if kind == "dgram" else ""
+    own = str(check_socket(path.with_name(f"{path.name}.peer"))) if kind == "dgram" else ""
     return Plug(nic.model, mac, kind, path=str(path), own=own, mtu=nic.mtu, queues=min(vm.cpus, CARDS[nic.model].queues))
 
 

@@ -28,6 +28,8 @@ STREAM_RECONNECTS = (8, 0)
 STREAM_RECONNECTS_IN_MS = (9, 2)
 #: Seconds between QEMU's attempts to reach a switch that has gone.
 RECONNECT = 1
+#: Seconds that a guest's requests wait for the server of its disk to come back.
+DISK_PATIENCE = 300
 KVM = "/dev/kvm"
 
 CONTROLLERS: dict[DiskController, str] = {
@@ -195,7 +197,8 @@ def _disks(drives: Sequence[Drive]) -> Iterator[str]:
         readonly = "on" if drive.readonly else "off"
         if drive.nbd:
             server = {"server__type": "unix", "server__path": drive.nbd, "export": drive.export}
-            yield from ("-blockdev", keyval(driver="nbd", node_name=node, read_only=readonly, discard="unmap", **server))
+            again = {"reconnect_delay": DISK_PATIENCE}
+            yield from ("-blockdev", keyval(driver="nbd", node_name=node, read_only=readonly, discard="unmap", **again, **server))
         else:
             below = keyval(driver=drive.format, node_name=node, file__driver="file", file__filename=drive.file, read_only=readonly, discard="unmap")
             yield from ("-blockdev", below)

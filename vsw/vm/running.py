@@ -185,6 +185,11 @@ def stop(run: Path, name: str, seconds: float = SHUTDOWN, *, now: bool = False) 
         (folder / STATE).unlink(missing_ok=True)
 
 
+def press_power_button(run: Path, name: str) -> None:
+    """Ask the guest to shut down, and do not wait for it."""
+    execute(name, vm_folder(run, name) / MONITOR, "system_powerdown")
+
+
 class _PowerButton:
     """Asks the guest to shut down, and waits until it does or the time is over; ``obeyed`` says which."""
 
