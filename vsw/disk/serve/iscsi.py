@@ -132,6 +132,12 @@ class IscsiServer:
         host, port = self._listeners[0].getsockname()[:2]
         return host, port
 
+    @property
+    def portals(self) -> list[str]:
+        """Where all listeners are, as ``host:port``."""
+        names = [listener.getsockname()[:2] for listener in self._listeners]
+        return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in names]
+
     def addresses(self, seen: str) -> list[str]:
         """The portals as ``host:port``, for SendTargets: the one that the initiator came by first; never an unspecified address."""
         found = [seen]

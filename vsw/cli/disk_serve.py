@@ -1,0 +1,204 @@
+"""``vsw disk serve``: disks over NBD and iSCSI, until somebody stops it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vsw.cli.ending import complain, ends_well
+from vsw.cli.sizes import size_text
+from vsw.errors import UsageError
+
+if TYPE_CHECKING:
+    from vsw.disk.serve.serving import Disk, Iscsi, Nbd, Serving
+
+FILES_HELP = "Images, or one topology (.toml): then the disks of its VM --vm."
+SOCKET_HELP = "The unix socket of NBD; only its owner may connect. Default: the first image's, or the VM's, name with .sock."
+NBD_PORT_HELP = "Serve NBD on this TCP port, with or without --socket; 10809 is usual, 0 lets the system choose."
+PORT_HELP = "The TCP port of iSCSI; 0 lets the system choose."
+LISTEN_HELP = "The address of all TCP ports. Others than the loopback interface let everybody who reaches them in, but for --chap."
+CHAP_HELP = "Ask initiators for the secret in this TOML file: [chap] and perhaps [mutual], each with name and secret; readable by its owner only."
+SERIAL_HELP = "The serial number that initiators see, one for each image in their order. Default: of the name."
+FORMAT_HELP = "Of all images: raw or qcow2. Default: by the name, .qcow2 or else raw; never by what is in it."
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@ends_well
+def serve(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help=FILES_HELP, show_default=False)],
+    nbd: Annotated[bool, typer.Option("--nbd", help="Serve over NBD; so it is if nothing is said.")] = False,
+    socket: Annotated[Path | None, typer.Option("--socket", metavar="PATH", help=SOCKET_HELP)] = None,
+    nbd_port: Annotated[int | None, typer.Option(min=0, max=65535, help=NBD_PORT_HELP)] = None,
+    iscsi: Annotated[bool, typer.Option("--iscsi", help="Serve over iSCSI: each disk a LUN from 0.")] = False,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help=PORT_HELP + " Default: 3260.", show_default=False)] = None,
+    listen: Annotated[str, typer.Option(metavar="ADDRESS", help=LISTEN_HELP)] = "127.0.0.1",
+    target: Annotated[str | None, typer.Option(metavar="IQN", help="The target's iSCSI name. Default: made of the name.")] = None,
+    chap: Annotated[Path | None, typer.Option(metavar="FILE", help=CHAP_HELP)] = None,
+    vm: Annotated[str | None, typer.Option(metavar="NAME", help="Whose disks, with a topology.")] = None,
+    image_format: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP)] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Refuse every change; several may then serve a file.")] = False,
+    block_size: Annotated[int, typer.Option(help="512 or 4096 bytes, as SCSI shows it.")] = 512,
+    removable: Annotated[bool, typer.Option("--removable", help="SCSI initiators may eject the medium.")] = False,
+    serial: Annotated[list[str] | None, typer.Option(metavar="TEXT", help=SERIAL_HELP)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output as soon as clients can connect.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Tell of clients that come and go.")] = False,
+) -> int:
+    """Serve disks until Ctrl-C or SIGTERM, which end it in order: what has arrived is done, and the disks are flushed.
+
+    \b
+    Examples:
+      vsw disk serve web.img
+      vsw disk serve web.img --nbd --socket web.sock --iscsi --port 3260
+      vsw disk serve a.img b.img --iscsi --listen 192.0.2.1 --chap secrets.toml
+      vsw disk serve lab.toml --vm web1 --nbd --socket web1.sock
+    """
+    from vsw.disk.serve.serving import Serving  # noqa: PLC0415
+
+    logging.basicConfig(format="%(message)s", level=logging.INFO if verbose else logging.WARNING)
+    with _signals() as wait:
+        with contextlib.ExitStack() as opened:
+            name, disks = _of_vm(files, vm, opened) if vm is not None else _of_files(files, image_format, read_only, block_size, removable, opened)
+            disks = _with_serials(disks, serial or [])
+            over_nbd = _nbd(name, nbd, socket, nbd_port, listen, iscsi)
+            over_iscsi = _iscsi(name, iscsi, port, listen, target, chap)
+            serving = Serving(disks, over_nbd, over_iscsi)
+            opened.pop_all()  # they are Serving's to close now
+        with serving:
+            _tell(serving, as_json)
+            wait()
+    return 0
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[Any]:
+    """Gives a function that waits for a signal that means the end; threads that start meanwhile never see one.
+
+    When it has come, a second one ends the process as usual, also where a disk takes long to flush.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
+
+    def wait() -> None:
+        signal.sigwait(END_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    try:
+        yield wait
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _of_files(
+    files: list[Path], image_format: str | None, read_only: bool, block_size: int, removable: bool, opened: contextlib.ExitStack
+) -> tuple[str, list[Disk]]:
+    from vsw.disk.blocks import open_blocks  # noqa: PLC0415
+    from vsw.disk.creation import format_by_name  # noqa: PLC0415
+    from vsw.disk.serve.serving import Disk, serial_of  # noqa: PLC0415
+
+    if any(file.suffix == ".toml" for file in files):
+        raise UsageError("a topology is served alone, and with --vm")
+    disks: list[Disk] = []
+    for file in files:
+        blocks = opened.enter_context(open_blocks(file, image_format or format_by_name(file), read_only=read_only))
+        name = file.stem
+        taken = {disk.name for disk in disks}
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{file.stem}-{number}"
+        store = None if read_only else file.with_name(f"{file.name}.reservations")
+        disks.append(Disk(name, blocks, serial_of(name), str(file), read_only, block_size, removable, store))
+    return str(files[0].with_suffix("")), disks
+
+
+def _of_vm(files: list[Path], vm: str, opened: contextlib.ExitStack) -> tuple[str, list[Disk]]:
+    from vsw.config.load import load  # noqa: PLC0415
+    from vsw.disk.serve.attach import open_disk  # noqa: PLC0415
+    from vsw.disk.serve.serving import Disk, serial_of  # noqa: PLC0415
+
+    if len(files) != 1:
+        raise UsageError(f"--vm needs one topology (found {len(files)} files)")
+    lab = load(files[0])
+    machine = lab.topology.vms.get(vm)
+    if machine is None or not machine.disks:
+        others = ", ".join(name for name, one in lab.topology.vms.items() if one.disks) or "none"
+        raise UsageError(f"{files[0]} has no VM {vm!r} with disks; it has {others}")
+    disks = []
+    for number, words in enumerate(machine.disks):
+        file = files[0].parent / words.file
+        blocks = opened.enter_context(open_disk(words, files[0].parent))
+        name = f"{vm}.{number}"
+        store = None if words.readonly else file.with_name(f"{file.name}.reservations")
+        disks.append(Disk(name, blocks, serial_of(name), str(file), words.readonly, words.block_size, store=store))
+    return vm, disks
+
+
+def _with_serials(disks: list[Disk], serials: list[str]) -> list[Disk]:
+    from dataclasses import replace  # noqa: PLC0415
+
+    if len(serials) not in (0, len(disks)):
+        raise UsageError(f"--serial is given once for each of the {len(disks)} disks, or not at all (found {len(serials)})")
+    return [replace(disk, serial=serial) for disk, serial in zip(disks, serials, strict=True)] if serials else disks
+
+
+def _nbd(name: str, wanted: bool, socket: Path | None, port: int | None, listen: str, iscsi: bool) -> Nbd | None:
+    from vsw.disk.serve.serving import Nbd  # noqa: PLC0415
+
+    if not wanted and iscsi and socket is None and port is None:
+        return None
+    unix = socket if socket is not None or port is not None else Path(f"{name}.sock")
+    return Nbd(unix, () if port is None else ((listen, port),))
+
+
+def _iscsi(name: str, wanted: bool, port: int | None, listen: str, target: str | None, chap: Path | None) -> Iscsi | None:
+    from vsw.disk.serve.iscsi import DEFAULT_PORT  # noqa: PLC0415
+    from vsw.disk.serve.serving import Iscsi, read_secrets, target_name  # noqa: PLC0415
+
+    if not wanted:
+        given = [word for word, value in (("--port", port), ("--target", target), ("--chap", chap)) if value is not None]
+        if given:
+            raise UsageError(f"{given[0]} belongs to --iscsi")
+        return None
+    secret, mutual = (None, None) if chap is None else read_secrets(chap)
+    if secret is None and listen not in ("127.0.0.1", "::1", "localhost"):
+        complain(f"everybody who reaches {listen} may write the disks; --chap asks for a secret", "Warning")
+    return Iscsi(target or target_name(Path(name).name), ((listen, DEFAULT_PORT if port is None else port),), secret, mutual)
+
+
+def _tell(serving: Serving, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(as_object(serving), ensure_ascii=False), flush=True)
+        return
+    for lun, disk in enumerate(serving.disks):
+        access = ", read-only" if disk.read_only else ""
+        print(f"{disk.file}: {disk.blocks.format}, {size_text(disk.blocks.size)}{access}")
+        for url in serving.urls(lun):
+            print(f"  {url}")
+    print("Ctrl-C ends it." if sys.stdin.isatty() else f"kill {os.getpid()} ends it.", flush=True)
+
+
+def as_object(serving: Serving) -> dict[str, Any]:
+    """What ``--json`` prints: ``pid``, ``target`` (null without iSCSI), ``disks`` [{``file``, ``format``, ``size``, ``read_only``, ``serial``,
+    ``export``, ``lun``, ``urls``}]."""
+    disks = [
+        {
+            "file": disk.file,
+            "format": disk.blocks.format,
+            "size": disk.blocks.size,
+            "read_only": disk.read_only,
+            "serial": disk.serial,
+            "export": disk.name,
+            "lun": lun,
+            "urls": serving.urls(lun),
+        }
+        for lun, disk in enumerate(serving.disks)
+    ]
+    return {"pid": os.getpid(), "target": serving.target or None, "disks": disks}
