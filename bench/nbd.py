@@ -1,0 +1,90 @@
+"""vsw's NBD server against nbdkit's file plugin and qemu-nbd (Debian: nbdkit, qemu-utils, fio), each over a file of its own with the same bytes.
+
+The client is ``fio ioengine=nbd``; turns go round within one run, so that a noisy machine is noisy for all. The files are in the page cache:
+what is compared is the way of a request, not a disk. Run it as ``python bench/nbd.py``; ``--seconds`` is the length of each of the ``--rounds``
+turns. Look at the ratios; figures of another machine, or of another hour, mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+CASES = {
+    "4 KiB random read, depth 32": ("randread", "4k", 32),
+    "4 KiB random write, depth 32": ("randwrite", "4k", 32),
+    "4 KiB random read, depth 1": ("randread", "4k", 1),
+    "1 MiB sequential read, depth 8": ("read", "1m", 8),
+    "1 MiB sequential write, depth 8": ("write", "1m", 8),
+}
+SERVERS = {
+    "vsw": lambda disk, socket: [sys.executable, "-m", "vsw", "disk", "serve", disk, "--format", "raw", "--socket", socket],
+    "nbdkit file": lambda disk, socket: ["nbdkit", "-f", "-U", socket, "file", disk],
+    "qemu-nbd": lambda disk, socket: ["qemu-nbd", "-f", "raw", "-k", socket, "-t", "-e", "8", "--cache=writeback", "--discard=unmap", disk],
+}
+
+
+@contextmanager
+def served(name: str, directory: Path, size: int) -> Iterator[str]:
+    """One server in a process of its own, until it accepts connections; its URL."""
+    number = list(SERVERS).index(name)
+    disk, socket = directory / f"disk{number}", directory / f"socket{number}"
+    with disk.open("wb") as file:
+        for _ in range(size >> 20):
+            file.write(os.urandom(1 << 20))
+    process = subprocess.Popen(SERVERS[name](str(disk), str(socket)), stdout=subprocess.DEVNULL)
+    try:
+        while not socket.exists():
+            if process.poll() is not None:
+                raise SystemExit(f"{name} ended with status {process.returncode}")
+            time.sleep(0.05)
+        yield f"nbd+unix:///?socket={socket}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def measure(url: str, case: tuple[str, str, int], size: int, seconds: int) -> float:
+    """Requests a second, as fio counts them."""
+    kind, block, depth = case
+    words = ["fio", "--name=x", "--ioengine=nbd", f"--uri={url}", f"--rw={kind}", f"--bs={block}", f"--iodepth={depth}", f"--size={size}"]
+    words += [f"--runtime={seconds}", "--time_based=1", "--randrepeat=0", "--norandommap=1", "--output-format=json"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=seconds + 60, check=True)
+    job = json.loads(done.stdout[done.stdout.index("{") :])["jobs"][0]
+    return float(job["read" if "read" in kind else "write"]["iops"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--size", type=int, default=256, help="MiB of each file")
+    parser.add_argument("--place", type=Path, default=None, help="folder for the files; default: the system's for temporary files")
+    arguments = parser.parse_args()
+    missing = [tool for tool in ("fio", "nbdkit", "qemu-nbd") if shutil.which(tool) is None]
+    if missing:
+        parser.exit(1, f"missing: {', '.join(missing)} (Debian: fio, nbdkit, qemu-utils)\n")
+    size = arguments.size << 20
+    with tempfile.TemporaryDirectory(dir=arguments.place) as name, ExitStack() as stack:
+        urls = {server: stack.enter_context(served(server, Path(name), size)) for server in SERVERS}
+        print(f"{'requests a second':32}" + "".join(f"{server:>14}" for server in urls) + "   vsw / each (median of the turns)")
+        for title, case in CASES.items():
+            turns = [{server: measure(url, case, size, arguments.seconds) for server, url in urls.items()} for _ in range(arguments.rounds)]
+            medians = {server: statistics.median(turn[server] for turn in turns) for server in urls}
+            ratios = [statistics.median(turn["vsw"] / turn[server] for turn in turns) for server in urls if server != "vsw"]
+            figures = "".join(f"{medians[server]:14.0f}" for server in urls)
+            print(f"{title:32}{figures}   {'  '.join(f'{ratio:.2f}' for ratio in ratios)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
