@@ -35,8 +35,8 @@ SERVERS = {
 
 
 @contextmanager
-def served(name: str, directory: Path, size: int) -> Iterator[str]:
-    """One server in a process of its own, until it accepts connections; its URL."""
+def served(name: str, directory: Path, size: int) -> Iterator[tuple[str, int]]:
+    """One server in a process of its own, which accepts connections; its URL and process."""
     number = list(SERVERS).index(name)
     disk, socket = directory / f"disk{number}", directory / f"socket{number}"
     with disk.open("wb") as file:
@@ -48,20 +48,28 @@ def served(name: str, directory: Path, size: int) -> Iterator[str]:
             if process.poll() is not None:
                 raise SystemExit(f"{name} ended with status {process.returncode}")
             time.sleep(0.05)
-        yield f"nbd+unix:///?socket={socket}"
+        yield f"nbd+unix:///?socket={socket}", process.pid
     finally:
         process.terminate()
         process.wait()
 
 
-def measure(url: str, case: tuple[str, str, int], size: int, seconds: int) -> float:
-    """Requests a second, as fio counts them."""
+def cpu_seconds(pid: int) -> float:
+    """What a process has used so far, in user and kernel mode."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(url: str, pid: int, case: tuple[str, str, int], size: int, seconds: int) -> tuple[float, float]:
+    """Requests a second, as fio counts them, and the server's processor time for one, in microseconds."""
     kind, block, depth = case
     words = ["fio", "--name=x", "--ioengine=nbd", f"--uri={url}", f"--rw={kind}", f"--bs={block}", f"--iodepth={depth}", f"--size={size}"]
     words += [f"--runtime={seconds}", "--time_based=1", "--randrepeat=0", "--norandommap=1", "--output-format=json"]
+    before = cpu_seconds(pid)
     done = subprocess.run(words, capture_output=True, text=True, timeout=seconds + 60, check=True)
     job = json.loads(done.stdout[done.stdout.index("{") :])["jobs"][0]
-    return float(job["read" if "read" in kind else "write"]["iops"])
+    found = job["read" if "read" in kind else "write"]
+    return float(found["iops"]), (cpu_seconds(pid) - before) / found["total_ios"] * 1e6
 
 
 def main() -> None:
@@ -75,15 +83,16 @@ def main() -> None:
     if missing:
         parser.exit(1, f"missing: {', '.join(missing)} (Debian: fio, nbdkit, qemu-utils)\n")
     size = arguments.size << 20
-    with tempfile.TemporaryDirectory(dir=arguments.place) as name, ExitStack() as stack:
-        urls = {server: stack.enter_context(served(server, Path(name), size)) for server in SERVERS}
-        print(f"{'requests a second':32}" + "".join(f"{server:>14}" for server in urls) + "   vsw / each (median of the turns)")
+    with tempfile.TemporaryDirectory(dir=arguments.place) as folder, ExitStack() as stack:
+        urls = {server: stack.enter_context(served(server, Path(folder), size)) for server in SERVERS}
+        print(f"{'requests a second (server CPU, us)':34}" + "".join(f"{server:>18}" for server in urls) + "   vsw / each (median of the turns)")
         for title, case in CASES.items():
-            turns = [{server: measure(url, case, size, arguments.seconds) for server, url in urls.items()} for _ in range(arguments.rounds)]
-            medians = {server: statistics.median(turn[server] for turn in turns) for server in urls}
-            ratios = [statistics.median(turn["vsw"] / turn[server] for turn in turns) for server in urls if server != "vsw"]
-            figures = "".join(f"{medians[server]:14.0f}" for server in urls)
-            print(f"{title:32}{figures}   {'  '.join(f'{ratio:.2f}' for ratio in ratios)}", flush=True)
+            turns = [{name: measure(url, pid, case, size, arguments.seconds) for name, (url, pid) in urls.items()} for _ in range(arguments.rounds)]
+            rates = {name: statistics.median(turn[name][0] for turn in turns) for name in urls}
+            costs = {name: statistics.median(turn[name][1] for turn in turns) for name in urls}
+            ratios = [statistics.median(turn["vsw"][0] / turn[name][0] for turn in turns) for name in urls if name != "vsw"]
+            figures = "".join(f"{rates[name]:10.0f} ({costs[name]:5.1f})" for name in urls)
+            print(f"{title:34}{figures}   {'  '.join(f'{ratio:.2f}' for ratio in ratios)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from socket import socketpair
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -79,21 +80,33 @@ def serve(
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[Any]:
-    """Gives a function that waits for a signal that means the end; threads that start meanwhile never see one.
+def _signals() -> Iterator[Callable[[], None]]:
+    """Gives a function that waits for a signal that means the end; one that comes before it is called counts too.
 
-    When it has come, a second one ends the process as usual, also where a disk takes long to flush.
+    From then on a further one ends the process as usual, also where a disk takes long to flush.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
+    came: list[int] = []
+    ours, theirs = socketpair()
+    with ours, theirs:
+        theirs.setblocking(False)
+        # Threads of libraries take signals too, and that does not end a wait of this one; the descriptor does.
+        before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in END_SIGNALS}
 
-    def wait() -> None:
-        signal.sigwait(END_SIGNALS)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        def restore() -> None:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
-    try:
-        yield wait
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        def wait() -> None:
+            while not came:
+                ours.recv(64)
+            restore()
+
+        try:
+            yield wait
+        finally:
+            restore()
+            signal.set_wakeup_fd(before)
 
 
 def _of_files(
