@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.virtio.nic import Nic
 from vsw.ports import Port
 from vsw.ports.memory import memory_pair
+from vsw.ports.vhost_user import VhostUserPort
 
 #: Seconds after which something that should have come is missed.
 PATIENCE = 20.0
@@ -106,8 +108,39 @@ class MemoryRig(Rig):
         self.other.close()
 
 
+class VhostUserRig(Rig):
+    """A front end and a driver of our own, in Python."""
+
+    shortest_sent = 14
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(place)
+        self.port = VhostUserPort("port", place / "v.sock")
+        self.come_back()
+
+    def send(self, frames: list[bytes]) -> None:
+        self.nic.send(frames)
+
+    def receive(self) -> list[bytes]:
+        return self.nic.receive()
+
+    def leave(self) -> None:
+        self.nic.close()
+        end = time.monotonic() + PATIENCE
+        while self.port.link:
+            assert time.monotonic() < end, "the port does not see that its peer has gone"
+
+    def come_back(self) -> None:
+        self.nic = Nic(self.place / "v.sock")
+
+    def close(self) -> None:
+        super().close()
+        self.nic.close()
+
+
 RIGS: dict[str, type[Rig]] = {
     "memory": MemoryRig,
+    "vhost-user": VhostUserRig,
 }
 
 

@@ -43,6 +43,7 @@ class FrontEnd:
         self.memory = mmap.mmap(self.fd, size)
         self.used = 0
         self.features = 0
+        self.closed = False
         self.rings: list[DriverRing] = []
 
     # Messages.
@@ -135,6 +136,9 @@ class FrontEnd:
         return self.ask(Request.GET_CONFIG, CONFIG_HEAD.pack(0, size, 0) + bytes(size))[CONFIG_HEAD.size :]
 
     def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
         self.socket.close()
         for ring in self.rings:
             ring.close()

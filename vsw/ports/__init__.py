@@ -14,6 +14,7 @@ from vsw.ports.reasons import PortDrop
 #: The word of a topology (``attach = { type = ... }``) -> module and class.
 TYPES = {
     "memory": "vsw.ports.memory:MemoryPort",
+    "vhost-user": "vsw.ports.vhost_user:VhostUserPort",
 }
 
 

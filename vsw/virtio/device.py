@@ -60,6 +60,9 @@ class Device:
         """A front end has come."""
         log.info("%s: a front end has come", self.name)
 
+    def agreed(self, features: int) -> None:
+        """The front end has chosen these features (0: it has gone). No ring runs meanwhile."""
+
     def changed(self) -> None:
         """Features or running rings have changed; called after each message that did so. Rings may be served already."""
 

@@ -155,6 +155,8 @@ static inline uint32_t vsw_ring_waiting(vsw_ring *ring) {
     uint16_t count = (uint16_t)(__atomic_load_n(&ring->available->index, __ATOMIC_ACQUIRE) - ring->next_available);
     if (__builtin_expect(ring->fault != 0, 0)) return 0;
     if (__builtin_expect(count > ring->size, 0)) return vsw_ring_fail(ring, VSW_RING_RUNAWAY);
+    /* An index that is zero because its page has gone looks like an idle guest. */
+    if (count == 0) vsw_ring_sound(ring);
     return count;
 }
 
@@ -227,14 +229,21 @@ static inline int vsw_chain_take(vsw_ring *ring, uint32_t head, vsw_chain *chain
     }
 }
 
-/* Copies the first bytes that the chain offers to the device, at most `most`; returns how many. */
-static inline size_t vsw_chain_read(const vsw_chain *chain, void *into, size_t most) {
+/* Copies what the chain offers to the device from byte `at` on, at most `most` bytes; returns how many. */
+static inline size_t vsw_chain_read(const vsw_chain *chain, uint64_t at, void *into, size_t most) {
     size_t done = 0;
     for (uint32_t i = 0; i < chain->readable && done < most; i++) {
-        size_t step = chain->segment[i].length < most - done ? chain->segment[i].length : most - done;
-        memcpy((uint8_t *)into + done, chain->segment[i].data, step);
+        uint64_t there = chain->segment[i].length;
+        if (at >= there) {
+            at -= there;
+            continue;
+        }
+        size_t step = there - at < most - done ? (size_t)(there - at) : most - done;
+        memcpy((uint8_t *)into + done, chain->segment[i].data + at, step);
         done += step;
+        at = 0;
     }
+    VSW_COPIED();
     return done;
 }
 

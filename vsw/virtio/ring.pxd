@@ -40,7 +40,7 @@ cdef extern from "vsw/virtio/ring.h" nogil:
     uint32_t vsw_ring_waiting(vsw_ring *ring) noexcept
     uint16_t vsw_ring_head(const vsw_ring *ring, uint32_t ahead) noexcept
     bint vsw_chain_take(vsw_ring *ring, uint32_t head, vsw_chain *chain) noexcept
-    size_t vsw_chain_read(const vsw_chain *chain, void *into, size_t most) noexcept
+    size_t vsw_chain_read(const vsw_chain *chain, uint64_t at, void *into, size_t most) noexcept
     size_t vsw_chain_write(const vsw_chain *chain, uint64_t at, const void *source, size_t length) noexcept
     void vsw_used_put(vsw_ring *ring, uint32_t ahead, uint32_t head, uint32_t length) noexcept
     void vsw_used_publish(vsw_ring *ring, uint32_t count) noexcept

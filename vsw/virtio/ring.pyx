@@ -160,7 +160,7 @@ cdef class Ring:
                 length = <size_t>min(self.chain.readable_bytes, <uint64_t>largest)
                 data = bytearray(length)
                 if length:
-                    vsw_chain_read(self.chain, <char *>data, length)
+                    vsw_chain_read(self.chain, 0, <char *>data, length)
                 answer = handler(bytes(data), self.chain.writable_bytes)
                 written = 0
                 if len(answer):

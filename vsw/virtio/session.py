@@ -106,6 +106,7 @@ class Session:
             self._replace(queue, "error", -1)
         self.memory = None
         self.device.negotiated = 0
+        self.device.agreed(0)
 
     # Rings.
 
@@ -161,12 +162,11 @@ class Session:
         (features,) = WORD.unpack(message.payload)
         if features & ~self.device.features:
             raise FrontEndError(f"features {features & ~self.device.features:#x} were not offered")
+        self._halt_all()
         self.features = self.device.negotiated = features
+        self.device.agreed(features)
         for queue in self.queues:
-            if queue.started:
-                self._halt(queue)
-                self._update(queue)
-        self.device.changed()
+            self._update(queue)
 
     def _get_protocol_features(self, _: Message) -> bytes:
         return WORD.pack(self.device.protocol)
