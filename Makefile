@@ -19,7 +19,7 @@ COMPILED := $(shell find vsw -name '*.pyx' -o -name '*.pxd' -o -name '*.h' | gre
 
 EXAMPLE := examples/two-vlans.toml examples/two-vlans.pcapng
 
-.PHONY: help demo test lint build differential differential-ovs bonding disk-conformance mutants sanitize bench fresh record clean
+.PHONY: help demo test lint build differential differential-ovs bonding disk-conformance disk-crash mutants sanitize bench fresh record clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -50,6 +50,9 @@ bonding: $(STAMPS)/built $(STAMPS)/test ## Compare team hashes with a Linux bond
 
 disk-conformance: $(STAMPS)/built $(STAMPS)/test ## Run libiscsi's conformance suite on our disks (needs libiscsi-bin)
 	$(RUN) -m pytest -m long -s --benchmark-disable $(PYTEST_ARGS) tests/disk/test_iscsi_conformance.py
+
+disk-crash: $(STAMPS)/built $(STAMPS)/test ## Explore what crashes leave of raw and qcow2 images, thousands of states (uses qemu-utils)
+	$(RUN) -m pytest -m long -s -n $(JOBS) --benchmark-disable $(PYTEST_ARGS) tests/disk/test_crash.py tests/disk/test_killed.py tests/disk/test_qcow2_random.py
 
 mutants: $(STAMPS)/built $(STAMPS)/test ## Show that the suite catches seeded mistakes in the datapath
 	$(RUN) scripts/mutants.py
