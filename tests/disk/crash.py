@@ -1,8 +1,8 @@
 """Explores what a crash of the host may leave of an image.
 
-A recording layer stands where the backend meets the kernel: every write, flush, punched hole and change of length is logged. A crash at
-any place in the log leaves all that was written before the last completed flush, and any subset of what came later, torn at 512 bytes. Each such state
-becomes a file, is opened, checked and read: flushed sectors must be there, the others hold one of the values they were given since.
+A recording layer stands where the backend meets the kernel: every write, flush, punched hole and change of length is logged. A crash at any place in
+the log leaves all that was written before the last completed flush, and any subset of what came later, torn at 512 bytes. Each such state becomes a
+file, is opened, checked and read: flushed sectors must be there, the others hold one of the values they were given since.
 
 Sectors are told apart by content: each holds the number of the operation that wrote it, 64 times.
 """
@@ -15,6 +15,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -155,7 +156,9 @@ class Recording:
     def _now(self) -> np.ndarray:
         return number_of(self.blocks.read(0, self.blocks.size))
 
-    def do(self, work: Callable[[Blocks], object], *, flush: bool = False, fua: tuple[int, int] | None = None, zeroes: tuple[int, int] = (0, 0)) -> None:
+    def do(
+        self, work: Callable[[Any], object], *, flush: bool = False, fua: tuple[int, int] | None = None, zeroes: tuple[int, int] = (0, 0)
+    ) -> None:
         """Do ``work``; ``zeroes`` are sectors that hold their former value or zero from now on, until a flush."""
         start = len(self.recorder.log)
         self.recorder.flushes = 0
@@ -269,7 +272,7 @@ def applied(base: bytes, known: list[Change], chosen: list[Change]) -> bytes:
     return bytes(state)
 
 
-class Lost(AssertionError):
+class LostError(AssertionError):
     """A state that must not be."""
 
 
@@ -303,17 +306,17 @@ class Explorer:
             return
         report = check_image(path)
         if report.corruptions and not report.dirty:
-            raise Lost(f"{where}: {report.messages}")
+            raise LostError(f"{where}: {report.messages}")
         self.leaky += bool(report.leaks)
         if self.second is not None and not report.dirty and self.states % self.second_every == 0:
             self.asked += 1
             if wrong := self.second(path):
-                raise Lost(f"{where}: a second opinion found {wrong} corruptions")
+                raise LostError(f"{where}: a second opinion found {wrong} corruptions")
         with Qcow2Blocks(path) as blocks:  # repairs an image that is marked dirty
             self._compare(recording, place, blocks, where)
         after = check_image(path, Repair.SAFE)
         if after.corruptions or after.leaks or after.marks:
-            raise Lost(f"{where}: not repaired: {after}")
+            raise LostError(f"{where}: not repaired: {after}")
         if report.leaks or report.dirty:
             with Qcow2Blocks(path, read_only=True) as blocks:
                 self._compare(recording, place, blocks, where + ", repaired")
@@ -323,7 +326,7 @@ class Explorer:
         found = number_of(blocks.read(0, blocks.size))
         for sector in range(min(len(found), len(sets))):
             if int(found[sector]) not in sets[sector]:
-                raise Lost(f"{where}: sector {sector} holds {found[sector]}, not one of {sorted(sets[sector])}")
+                raise LostError(f"{where}: sector {sector} holds {found[sector]}, not one of {sorted(sets[sector])}")
 
 
 def scratch() -> str | None:

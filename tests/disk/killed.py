@@ -1,7 +1,7 @@
 """A process that writes an image from several threads until it is killed, and says on standard output what it has flushed.
 
-``killed.py PATH FORMAT THREADS``: thread T owns every THREADS-th stretch of 8 KiB, and writes it whole with one number after the other; a line ``T N`` says that
-number N of thread T was flushed.
+``killed.py PATH FORMAT THREADS``: thread T owns every THREADS-th stretch of 8 KiB, and writes it whole with one number after the other; a line
+``T N`` says that number N of thread T was flushed.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.disk import qemu
-from tests.disk.crash import Explorer, Lost, Recording, content, scratch
+from tests.disk.crash import Explorer, LostError, Recording, content, scratch
 from vsw.disk.blocks import Qcow2Blocks, RawBlocks
 from vsw.disk.blocks.qcow2.snapshots import apply_snapshot, create_snapshot, delete_snapshot
 
@@ -80,7 +80,7 @@ def test_many_crashes(place: Path, kind: str, seed: int) -> None:
 
 def left_out(place: Path, kind: str, removed: int, steps: int) -> None:
     """A mutant: the first, second or third flush of every operation does not happen."""
-    with pytest.raises(Lost):  # noqa: PT012
+    with pytest.raises(LostError):  # noqa: PT012
         for seed in range(20):
             recording = record(place, kind, seed=seed, steps=steps, removed=frozenset({removed}))
             Explorer(place).explore(recording, random.Random(seed), each=8)
@@ -102,9 +102,9 @@ def test_no_crash_while_snapshots_come_and_go(place: Path, kind: str) -> None:
     chance = random.Random(5)
     recording = record(place, kind, seed=3, steps=6)
     for step in range(3):
-        recording.do(lambda blocks: create_snapshot(blocks, f"s{step}", when=0.0), flush=True)  # noqa: B023  # type: ignore[arg-type]
+        recording.do(lambda blocks: create_snapshot(blocks, f"s{step}", when=0.0), flush=True)  # noqa: B023
         recording.random_steps(chance, 4)
-    recording.do(lambda blocks: delete_snapshot(blocks, "s1"), flush=True)  # type: ignore[arg-type]
+    recording.do(lambda blocks: delete_snapshot(blocks, "s1"), flush=True)
     recording.random_steps(chance, 3)
     judge = explorer(place, every=20)
     if kind == "version 2":  # has no dirty bit: marks and counts may disagree until somebody repairs them, which QEMU calls corruption
@@ -116,11 +116,11 @@ def test_no_crash_while_snapshots_come_and_go(place: Path, kind: str) -> None:
 
 def test_no_crash_while_a_snapshot_is_applied_leaves_a_mixture(place: Path) -> None:
     recording = record(place, "4096", seed=4, steps=6)
-    recording.do(lambda blocks: create_snapshot(blocks, "then", when=0.0), flush=True)  # type: ignore[arg-type]
+    recording.do(lambda blocks: create_snapshot(blocks, "then", when=0.0), flush=True)
     recording.random_steps(random.Random(6), 8)
     recording.do(lambda blocks: blocks.flush(), flush=True)
     before = recording.steps[-1].after
-    recording.do(lambda blocks: apply_snapshot(blocks, "then"), flush=True)  # type: ignore[arg-type]
+    recording.do(lambda blocks: apply_snapshot(blocks, "then"), flush=True)
     start, after = recording.steps[-1].start, recording.steps[-1].after
     assert (before != after).any()
     judge = explorer(place, every=20)

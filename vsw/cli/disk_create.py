@@ -8,13 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from vsw.cli.disk_open import ALLOW_HELP, FORMAT_HELP
 from vsw.cli.ending import ends_well
 from vsw.cli.progress import progress
 from vsw.cli.sizes import HELP, parse_size, size_text
 from vsw.errors import UsageError
 
-FORMAT_HELP = "raw or qcow2. Default: by the name, .qcow2 or .img and .raw; else raw."
-ALLOW_HELP = "A directory that may hold backing files, beside the image's own. Repeatable."
 PREALLOCATION_HELP = "off; metadata (qcow2: every cluster gets its place); falloc (the space is reserved); full (written out)."
 
 

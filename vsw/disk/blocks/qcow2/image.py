@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
-from ....errors import ImageError
+from ....errors import ImageError, UsageError
 from ..base import Blocks, Extent
 from ..hostfile import HostFile
 from . import layout
@@ -14,7 +14,7 @@ from .backing import Chain, open_backing
 from .commit import commit, is_clean
 from .core import Core
 from .header import read_header
-from .metadata import metadata_clusters
+from .metadata import metadata_clusters, of_snapshot
 from .reading import Rests, extents_of, read_into, runs
 from .refcounts import Refcounts
 from .writing import unmap, write_from, zero_bytes
@@ -36,6 +36,7 @@ class Qcow2Blocks(Blocks):
 
     ``backing_directories`` may hold backing files, beside the image's own directory; ``backing_format`` is for images that do not name it;
     ``backing=False`` opens the image alone: what rests on its backing file then reads as zeroes, and nothing can be written.
+    ``snapshot`` shows the disk as it was in that internal snapshot, and needs ``read_only``.
     ``file`` replaces the host file (for tests that look at what is written, or break it).
 
     Raises :class:`~vsw.errors.ImageError` if the image is none, is damaged, or needs what is not supported; ``OSError`` if a file can't be opened
@@ -53,15 +54,18 @@ class Qcow2Blocks(Blocks):
         backing: bool = True,
         backing_directories: Sequence[str | os.PathLike[str]] = (),
         backing_format: str | None = None,
+        snapshot: str | None = None,
         chain: Chain | None = None,
         file: HostFile | None = None,
     ) -> None:
         super().__init__(read_only=read_only or not backing)
+        if snapshot is not None and not self._read_only:
+            raise UsageError(f"{path}: a snapshot can only be read; apply it, or open it read-only")
         self.path = os.fspath(path)
         self._file = HostFile(path, read_only=self._read_only, lock=lock) if file is None else file
         self.backing: Blocks | None = None
         try:
-            self.core = self._open()
+            self.core = self._open(snapshot)
             if backing and self.core.header.backing is not None:
                 links = Chain.of(self.path, backing_directories) if chain is None else chain
                 if not links.met:
@@ -72,8 +76,10 @@ class Qcow2Blocks(Blocks):
             raise
         self.granularity = self.core.cluster
 
-    def _open(self) -> Core:
+    def _open(self, snapshot: str | None) -> Core:
         header = read_header(self._file)
+        if snapshot is not None:
+            header = of_snapshot(self._file, header, snapshot)
         if not self._read_only:
             if header.incompatible & layout.CORRUPT:
                 raise ImageError(self.path, "is marked corrupt, and can only be read; vsw disk check --repair mends what can be mended")
@@ -198,6 +204,22 @@ class Qcow2Blocks(Blocks):
     def _used(self) -> int:
         """Bytes of the file up to the last cluster in use."""
         return self.core.refcounts.last() << self.core.bits
+
+
+def whole_map(blocks: Blocks) -> Iterator[Mapped]:
+    """What each part of a disk of any format rests on; neighbours that go on like the one before are one."""
+    pending: Mapped | None = None
+    for part in map_of(blocks, 0, blocks.size, 0) if blocks.size else ():
+        if pending is not None and (pending.depth, pending.rests) == (part.depth, part.rests):
+            follows = pending.host + pending.length if pending.host is not None else None
+            if follows == part.host and part.rests is not Rests.COMPRESSED:
+                pending = pending._replace(length=pending.length + part.length)
+                continue
+        if pending is not None:
+            yield pending
+        pending = part
+    if pending is not None:
+        yield pending
 
 
 def map_of(blocks: Blocks, offset: int, length: int, depth: int) -> Iterator[Mapped]:

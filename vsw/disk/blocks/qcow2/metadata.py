@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ....errors import ImageError
+from ....errors import ImageError, UsageError
 from ..hostfile import HostFile
 from . import layout
 from .header import Header
@@ -72,6 +72,21 @@ def read_snapshots(file: HostFile, header: Header) -> list[Snapshot]:
         at += _ENTRY.size + length
         at += -(at - header.snapshots_offset) % 8
     return found
+
+
+def find_snapshot(path: str, every: list[Snapshot], name: str) -> Snapshot:
+    """The snapshot with this name, or this id. Raises :class:`~vsw.errors.UsageError` if there is none, or several."""
+    found = [snapshot for snapshot in every if snapshot.name == name] or [snapshot for snapshot in every if snapshot.id == name]
+    if len(found) != 1:
+        known = ", ".join(repr(snapshot.name) for snapshot in every) or "none"
+        raise UsageError(f"{path}: {'no' if not found else 'more than one'} snapshot is called {name!r}; there are: {known}")
+    return found[0]
+
+
+def of_snapshot(file: HostFile, header: Header, name: str) -> Header:
+    """The header as if the disk were what it was in a snapshot."""
+    found = find_snapshot(file.path, read_snapshots(file, header), name)
+    return replace(header, l1_offset=found.l1_offset, l1_size=found.l1_size, size=found.size)
 
 
 def snapshot_table_length(snapshots: list[Snapshot]) -> int:

@@ -17,7 +17,7 @@ from ....errors import UsageError
 from . import layout
 from .commit import commit, joined
 from .core import Core
-from .metadata import Snapshot, read_snapshots
+from .metadata import Snapshot, find_snapshot, metadata_clusters, read_snapshots
 from .refcounts import Values
 from .tables import Entries, read_l1
 
@@ -31,16 +31,6 @@ _COPIED = np.uint64(layout.COPIED)
 def list_snapshots(image: Qcow2Blocks) -> list[Snapshot]:
     """In the order in which they were made."""
     return read_snapshots(image.core.file, image.core.header)
-
-
-def find(image: Qcow2Blocks, name: str) -> Snapshot:
-    """The snapshot with this name, or this id. Raises :class:`~vsw.errors.UsageError` if there is none, or several."""
-    every = list_snapshots(image)
-    found = [snapshot for snapshot in every if snapshot.name == name] or [snapshot for snapshot in every if snapshot.id == name]
-    if len(found) != 1:
-        known = ", ".join(repr(snapshot.name) for snapshot in every) or "none"
-        raise UsageError(f"{image.path}: {'no' if not found else 'more than one'} snapshot is called {name!r}; there are: {known}")
-    return found[0]
 
 
 def create_snapshot(image: Qcow2Blocks, name: str, when: float | None = None) -> Snapshot:
@@ -75,7 +65,7 @@ def create_snapshot(image: Qcow2Blocks, name: str, when: float | None = None) ->
 
 def delete_snapshot(image: Qcow2Blocks, name: str) -> None:
     """Forget the snapshot; what only it used is free."""
-    gone = find(image, name)
+    gone = find_snapshot(image.path, list_snapshots(image), name)
     core = image.core
     every = list_snapshots(image)
     l1 = read_l1(core.file, gone.l1_offset, gone.l1_size)
@@ -89,7 +79,7 @@ def delete_snapshot(image: Qcow2Blocks, name: str) -> None:
 
 def apply_snapshot(image: Qcow2Blocks, name: str) -> None:
     """Make the disk what it was when the snapshot was made, its size included. What was written since is lost, unless another snapshot has it."""
-    wanted = find(image, name)
+    wanted = find_snapshot(image.path, list_snapshots(image), name)
     core = image.core
     l1 = read_l1(core.file, wanted.l1_offset, wanted.l1_size) & ~_COPIED
     _begin(image)
@@ -130,8 +120,6 @@ def _finish(core: Core) -> None:
     if core.header.version >= 3:
         core.change(incompatible=core.header.incompatible & ~layout.DIRTY)
         core.file.flush()
-    from .metadata import metadata_clusters  # noqa: PLC0415
-
     core.refcounts.metadata.update(metadata_clusters(core.file, core.header, core.tables.l1, core.refcounts.table))
 
 
