@@ -5,6 +5,8 @@ A new type of port adds a class here and is held to all of ``test_ports.py``.
 
 from __future__ import annotations
 
+import socket
+import struct
 import time
 from pathlib import Path
 
@@ -12,7 +14,9 @@ import pytest
 
 from tests.virtio.nic import Nic
 from vsw.ports import Port
+from vsw.ports.dgram import DgramPort
 from vsw.ports.memory import memory_pair
+from vsw.ports.stream import StreamPort
 from vsw.ports.vhost_user import VhostUserPort
 
 #: Seconds after which something that should have come is missed.
@@ -80,8 +84,20 @@ class Rig:
         while not self.port.link:
             assert time.monotonic() < end, "the port does not see its peer"
             self.port.wait(0.01)
-            self.port.read()
             self.port.service()
+
+    def work_until_lost(self) -> int:
+        """Read and write as a loop does until the port has seen that its other side is gone; returns how many frames were written."""
+        written = 0
+        end = time.monotonic() + PATIENCE
+        while self.port.link:
+            assert time.monotonic() < end, "the port still sees its peer"
+            self.port.read()
+            self.port.write([bytes(60)])
+            written += 1
+            if self.port.link and self.port.wait(0.01):
+                self.port.service()
+        return written
 
 
 class MemoryRig(Rig):
@@ -106,6 +122,120 @@ class MemoryRig(Rig):
     def close(self) -> None:
         super().close()
         self.other.close()
+
+
+class DgramRig(Rig):
+    """As QEMU does it: a socket bound where the port sends to, and frames sent to the port's path."""
+
+    shortest_sent = 0
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(place)
+        self.come_back()
+        self.port = DgramPort("port", path=f"{place}/v.sock", peer=f"{place}/q.sock")
+
+    def come_back(self) -> None:
+        self.guest = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.guest.bind(f"{self.place}/q.sock")
+
+    def send(self, frames: list[bytes]) -> None:
+        self.guest.settimeout(PATIENCE)
+        for data in frames:
+            self.guest.sendto(data, f"{self.place}/v.sock")
+
+    def receive(self) -> list[bytes]:
+        self.guest.setblocking(False)
+        frames = []
+        while True:
+            try:
+                frames.append(self.guest.recv(1 << 17))
+            except BlockingIOError:
+                return frames
+
+    def leave(self) -> None:
+        self.guest.close()
+        Path(f"{self.place}/q.sock").unlink()
+
+    def close(self) -> None:
+        super().close()
+        self.guest.close()
+        assert not Path(f"{self.place}/v.sock").exists()
+
+
+class StreamRig(Rig):
+    """The port is the server, the guest the client."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(place)
+        self.port = self.make()
+        self.come_back()
+        self.serve_until_linked()
+
+    def make(self) -> Port:
+        return StreamPort("port", path=f"{self.place}/v.sock", role="server")
+
+    def come_back(self) -> None:
+        self.guest = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.guest.connect(f"{self.place}/v.sock")
+        self.start()
+
+    def start(self) -> None:
+        self.buffer = b""
+
+    def send(self, frames: list[bytes]) -> None:
+        self.guest.settimeout(PATIENCE)
+        self.guest.sendall(b"".join(struct.pack("!I", len(data)) + data for data in frames))
+
+    def receive(self) -> list[bytes]:
+        self.guest.setblocking(False)
+        try:
+            while more := self.guest.recv(1 << 16):
+                self.buffer += more
+        except BlockingIOError:
+            pass
+        frames = []
+        while len(self.buffer) >= 4 and len(self.buffer) >= 4 + (length := struct.unpack("!I", self.buffer[:4])[0]):
+            frames.append(self.buffer[4 : 4 + length])
+            self.buffer = self.buffer[4 + length :]
+        return frames
+
+    def leave(self) -> None:
+        self.guest.close()
+
+    def close(self) -> None:
+        super().close()
+        self.guest.close()
+
+
+class StreamClientRig(StreamRig):
+    """The port is the client, the guest the server."""
+
+    listener: socket.socket | None = None
+
+    def make(self) -> Port:
+        return StreamPort("port", path=f"{self.place}/q.sock", role="client")
+
+    def come_back(self) -> None:
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(f"{self.place}/q.sock")
+        self.listener.listen(1)
+        self.serve_until_linked()
+        self.guest, _ = self.listener.accept()
+        self.start()
+
+    def leave(self) -> None:
+        super().leave()
+        self.hide()
+
+    def hide(self) -> None:
+        if self.listener is not None:
+            self.listener.close()
+            Path(f"{self.place}/q.sock").unlink()
+            self.listener = None
+
+    def close(self) -> None:
+        super().close()
+        self.hide()
 
 
 class VhostUserRig(Rig):
@@ -140,6 +270,9 @@ class VhostUserRig(Rig):
 
 RIGS: dict[str, type[Rig]] = {
     "memory": MemoryRig,
+    "dgram": DgramRig,
+    "stream": StreamRig,
+    "stream-client": StreamClientRig,
     "vhost-user": VhostUserRig,
 }
 

@@ -52,6 +52,7 @@ def test_numbers_match_the_header() -> None:
 
 def test_nothing_there(rig: Rig) -> None:
     assert rig.port.link
+    assert not rig.port.attention
     assert rig.port.read() == []
     assert not rig.port.wait(0)
     rig.port.write([])
@@ -188,17 +189,14 @@ def test_conservation(rig: Rig) -> None:
 
 def test_peer_gone(rig: Rig) -> None:
     rig.leave()
-    # A port may learn it by reading, or by a first frame that is refused.
-    for number in range(3):
-        rig.port.read()
-        rig.port.write([frame(number)])
-    assert not rig.port.link
-    assert rig.port.attention
+    written = rig.work_until_lost()
     before = drops(rig)
     rig.port.write([frame(number) for number in range(10)])
     assert drops(rig) == before + 10
     assert rig.port.counters()["drops"]["tx_no_peer"] >= 10
+    assert rig.port.counters()["tx_frames"] + drops(rig) == written + 10
     assert rig.port.read() == []
+    assert not rig.port.blocked
 
 
 def test_peer_gone_and_back(rig: Rig) -> None:
@@ -206,11 +204,7 @@ def test_peer_gone_and_back(rig: Rig) -> None:
         pytest.skip("a peer of this type does not come back")
     for number in range(3):
         rig.leave()
-        rig.port.read()
-        rig.port.write([frame(1)])
-        rig.port.read()
-        rig.port.write([frame(1)])
-        assert not rig.port.link
+        rig.work_until_lost()
         rig.port.service()
         rig.come_back()
         rig.serve_until_linked()

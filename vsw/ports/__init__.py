@@ -14,6 +14,8 @@ from vsw.ports.reasons import PortDrop
 #: The word of a topology (``attach = { type = ... }``) -> module and class.
 TYPES = {
     "memory": "vsw.ports.memory:MemoryPort",
+    "dgram": "vsw.ports.dgram:DgramPort",
+    "stream": "vsw.ports.stream:StreamPort",
     "vhost-user": "vsw.ports.vhost_user:VhostUserPort",
 }
 

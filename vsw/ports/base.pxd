@@ -69,6 +69,9 @@ cdef class Port:
     cdef vsw_burst *_burst
     cdef vsw_slots _slots
     cdef public object retry_at
+    cdef readonly bint timed
+    cdef double _quiet_until
+    cdef uint32_t _unsaid
     cdef vsw_live *_own(self, size_t size) except NULL
     cdef _transmit(self, const vsw_out **out, uint32_t count)
     cpdef int control_fd(self)

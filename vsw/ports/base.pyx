@@ -6,6 +6,7 @@ The run loop calls the C structure behind it (``port.h`` has the contract).  Wha
 Thread-safety: the methods of a port in a loop are called by the loop's owner only, while the loop is quiet; counters may be read at any time.
 """
 
+import logging
 import select
 import time
 
@@ -28,13 +29,17 @@ cdef enum:
     TAG = 4
 
 
+LOG = logging.getLogger("vsw.ports")
+
+
 cdef class Port:
     """What all types of live ports share.
 
     ``name`` is what messages call it (``host/switch/port`` in a running switch).  A port is open when its constructor returns, or the constructor
     raises OSError or :class:`~vsw.errors.UsageError` that names the thing and the remedy.  A context manager: it closes the port.
 
-    ``retry_at`` (seconds of ``time.monotonic()``, or None) is when :meth:`service` wants to be called though nothing happened.
+    ``retry_at`` (seconds of ``time.monotonic()``, or None) is when :meth:`service` wants to be called though nothing happened.  ``timed``: the port uses
+    ``due`` of its C structure.
     """
 
     #: The word for this type in a topology (``attach = { type = ... }``).
@@ -77,6 +82,17 @@ cdef class Port:
     def describe(self):
         """What the port is attached to, in a few words."""
         return self.type
+
+    def log(self, message):
+        """Say what happened at the port in the log ``vsw.ports``: once a second at most, whatever the other side does."""
+        now = time.monotonic()
+        if now < self._quiet_until:
+            self._unsaid += 1
+            return
+        more = f" ({self._unsaid} messages before this one were left out)" if self._unsaid else ""
+        self._quiet_until = now + 1
+        self._unsaid = 0
+        LOG.warning("%s: %s%s", self.name, message, more)
 
     # ---- for everybody ----
 
