@@ -24,6 +24,8 @@ from vsw.errors import ConfigError, Problem
 MAX_FILE = 32 << 20
 
 _SYNTAX_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)\Z")
+#: The keys that tell the members of a union apart, and what is said where one is missing.
+_DISCRIMINATORS = {"mode": "is required: the VLAN mode", "type": "is required: the type of port"}
 #: Python refuses to read longer ones, whose conversion takes time that grows with the square of their length.
 _LONG_INTEGER = re.compile(r"[0-9_]{4301}")
 _KINDS = {
@@ -133,12 +135,12 @@ def _add(report: Report, error: ErrorDetails) -> None:
     elif kind == "literal_error":
         message = one_of(_literals(context["expected"]), value)
     elif kind == "union_tag_invalid":
-        path = (*path, "mode")
+        path = (*path, context["discriminator"].strip("'"))
         value = context["tag"]
         message = one_of(_literals(context["expected_tags"]), value)
     elif kind == "union_tag_not_found":
-        path = (*path, "mode")
-        message = "is required: the VLAN mode"
+        path = (*path, context["discriminator"].strip("'"))
+        message = _DISCRIMINATORS[str(path[-1])]
     elif kind in {"value_error", "assertion_error"}:
         message = str(context["error"])
     else:
@@ -194,4 +196,5 @@ def _is_model(annotation: Any) -> bool:
 
 
 def _tags(model: type[BaseModel]) -> tuple[object, ...]:
-    return get_args(model.model_fields["mode"].annotation)
+    field = next(model.model_fields[name] for name in _DISCRIMINATORS if name in model.model_fields)
+    return get_args(field.annotation)

@@ -17,8 +17,10 @@ from vsw.config.module import MAX_PORTS, Kind, Policy, PriorityTags
 from vsw.config.values import (
     MAX_VID,
     check_dialect,
+    check_interface,
     check_name,
     check_pci,
+    check_socket_path,
     check_uuid,
     format_mac,
     format_vids,
@@ -72,6 +74,8 @@ Ethertype = Annotated[int, BeforeValidator(parse_ethertype), WithJsonSchema({"en
 DialectName = Annotated[str, AfterValidator(check_dialect), Field(json_schema_extra={"enum": list(DIALECTS)})]
 Mtu = Annotated[int, Field(ge=MIN_MTU, le=MAX_MTU)]
 Number = Annotated[int, Field(ge=0, lt=MAX_PORTS)]
+InterfaceName = Annotated[str, AfterValidator(check_interface)]
+SocketPath = Annotated[str, AfterValidator(check_socket_path)]
 Names = Annotated[tuple[Name, ...], Field(strict=False)]
 Uuid = Annotated[str, AfterValidator(check_uuid)]
 PciAddress = Annotated[str, AfterValidator(check_pci)]
@@ -149,6 +153,39 @@ class TeamWords(Words):
     lacp: bool | None = Field(None, description="The team runs LACP; the frames of LACP are taken by the host; default false")
 
 
+class TapAttach(Words):
+    """A tap device of this machine."""
+
+    type: Literal["tap"]
+    name: InterfaceName = Field(description="The device; it is made if it is not there, and taken away again then")
+
+
+class PacketAttach(Words):
+    """A network card of this machine, through a packet socket."""
+
+    type: Literal["packet"]
+    interface: InterfaceName = Field(description="The network interface")
+
+
+class DgramAttach(Words):
+    """A frame a datagram between unix sockets, as QEMU's `-netdev dgram` does it."""
+
+    type: Literal["dgram"]
+    path: SocketPath | None = Field(None, description="The socket of the switch; default: HOST/SWITCH/PORT.sock in the run folder")
+    peer: SocketPath | None = Field(None, description="The socket of the other side; default: `path` with .peer behind it")
+
+
+class StreamAttach(Words):
+    """A length and a frame, over and over, through a unix socket, as QEMU's `-netdev stream` does it."""
+
+    type: Literal["stream"]
+    path: SocketPath | None = Field(None, description="Unix socket; default: HOST/SWITCH/PORT.sock in the run folder")
+    role: Literal["server", "client"] = Field("server", description="Whether the switch listens there, or connects")
+
+
+AttachWords = Annotated[TapAttach | PacketAttach | DgramAttach | StreamAttach, Field(discriminator="type")]
+
+
 class PolicyWords(Words):
     """What a profile says for many ports, and a port for itself."""
 
@@ -177,6 +214,7 @@ class PortWords(AddressWords):
     """A port without a VM."""
 
     kind: Kind = Field("plain", description="`uplink` is also the kind of every card that the team names")
+    attach: AttachWords | None = Field(None, description="What `vsw run` attaches it to; default: an uplink as its card, others to nothing")
 
 
 class StaticWords(Words):
@@ -219,6 +257,7 @@ class NicWords(Words):
     driver: Text | None = Field(None, description="The driver of the host (not yet run)")
     mac: Mac | None = Field(None, description="The card's own MAC address (not yet run, but never given to a vNIC)")
     pci: PciAddress | None = Field(None, description="PCI address, for instance 0000:3b:00.0; a card passed through is then QEMU's (vfio-pci)")
+    attach: AttachWords | None = Field(None, description="What stands for the card where the switch runs; default: nothing")
 
 
 class HostWords(Words):

@@ -47,6 +47,14 @@ class Vlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Attach:
+    """What a live port is attached to: the word for a port type, and what else that type is told."""
+
+    type: str
+    words: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Port:
     """One logical port.
 
@@ -54,7 +62,8 @@ class Port:
     now (the same unless the guest changed it); ``None`` for ports that have none.  ``macs`` are further addresses that
     configuration places behind the port (bridged guests).  ``mtu`` counts the bytes after the Ethernet header and
     the tags.  ``team`` indexes :attr:`Module.teams`: for a port that is no uplink the team that its traffic to
-    the outside uses, ``None`` where there is none; for an uplink the (first) team it belongs to.
+    the outside uses, ``None`` where there is none; for an uplink the (first) team it belongs to.  ``attach`` is for a
+    switch that runs; a replay does not look at it.
     """
 
     number: int
@@ -72,6 +81,7 @@ class Port:
     bpdu_filter: bool = False
     team: int | None = None
     up: bool = True
+    attach: Attach | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from vsw.config.cards import CARDS
 from vsw.config.dialects import DIALECTS, Security
 from vsw.config.models import (
     AccessVlan,
     AddressWords,
     NativeVlan,
+    NicWords,
     PolicyWords,
     PortWords,
     PrivateVlan,
@@ -24,7 +26,7 @@ from vsw.config.models import (
     VlanWords,
     VnicWords,
 )
-from vsw.config.module import MAX_PORTS, Kind, Module, Port, PriorityTags, Vlan
+from vsw.config.module import MAX_PORTS, Attach, Kind, Module, Port, PriorityTags, Vlan
 from vsw.config.positions import Path
 from vsw.config.problems import Report
 from vsw.config.static import build_static
@@ -73,13 +75,13 @@ class SwitchBuilder:
     """Builds the module of one switch; problems go to the report."""
 
     def __init__(
-        self, host: str, name: str, words: SwitchWords, profiles: Mapping[str, PolicyWords], cards: tuple[str, ...], report: Report
+        self, host: str, name: str, words: SwitchWords, profiles: Mapping[str, PolicyWords], nics: Mapping[str, NicWords], report: Report
     ) -> None:
         self.name = f"{host}/{name}"
         self.path: Path = ("hosts", host, "switches", name)
         self.words = words
         self.profiles = profiles
-        self.cards = cards
+        self.nics = nics
         self.report = report
         self.dialect = DIALECTS[words.dialect]
         self.max_vid = MAX_VID - 1 if self.dialect.reserve_4095 else MAX_VID
@@ -95,7 +97,7 @@ class SwitchBuilder:
             self._find_profile(draft)
             self._check_addresses(draft)
         vlans = {draft.name: self._vlan(draft) for draft in drafts}
-        teams = TeamBuilder(self.path, self.words.team, self.dialect, drafts, self.cards, self.report)
+        teams = TeamBuilder(self.path, self.words.team, self.dialect, drafts, tuple(self.nics), self.report)
         ports = tuple(sorted((self._port(draft, vlans[draft.name], teams) for draft in drafts), key=lambda port: port.number))
         teams.check_bond(ports)
         private = self._private(drafts, vlans)
@@ -209,7 +211,20 @@ class SwitchBuilder:
             bpdu_filter=bool(draft.setting("bpdu_filter")),
             team=teams.team_of(draft),
             up=draft.words.up,
+            attach=self._attach(draft),
         )
+
+    def _attach(self, draft: Draft) -> Attach | None:
+        """What the port itself is attached to; a vNIC by its card's model, an uplink as its card is."""
+        if isinstance(draft.words, VnicWords):
+            return Attach(draft.words.attach or ("vhost-user" if CARDS[draft.words.model].vhost else "dgram"))
+        words = draft.words.attach if isinstance(draft.words, PortWords) else None
+        if words is None and draft.kind == "uplink" and draft.name in self.nics:
+            words = self.nics[draft.name].attach
+        if words is None:
+            return None
+        told = words.model_dump(exclude={"type"}, exclude_none=True)
+        return Attach(words.type, tuple((key, str(value)) for key, value in told.items()))
 
     def _vlan(self, draft: Draft) -> Vlan:
         words: VlanWords | None = draft.setting("vlan")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
@@ -34,10 +35,11 @@ def resolve(topology: Topology, report: Report) -> Lab:
         _check_cards(name, words, plans[name], report)
         switches: dict[str, Module] = {}
         for switch, switch_words in words.switches.items():
-            builder = SwitchBuilder(name, switch, switch_words, topology.profiles, tuple(words.nics), report)
+            builder = SwitchBuilder(name, switch, switch_words, topology.profiles, words.nics, report)
             module = builder.build(plans[name].vnics.get(switch, []))
             if module is not None:
                 switches[switch] = module
+        _check_attachments(switches.values(), name, report)
         hosts[name] = Host(name, switches)
     check_machines(topology, report)
     _check_supervisor(topology, report)
@@ -151,6 +153,20 @@ def _check_cards(name: str, host: HostWords, plan: _Plan, report: Report) -> Non
             if card in plan.passed_through:
                 vnic = plan.passed_through[card]
                 report.add((*vnic, "passthrough"), f"the card is an uplink of switch {switch!r}", card)
+
+
+def _check_attachments(modules: Iterable[Module], host: str, report: Report) -> None:
+    """Two ports of a host are not attached to the same thing."""
+    users: dict[str, str] = {}
+    for module in modules:
+        for port in module.ports:
+            for key, value in port.attach.words if port.attach is not None else ():
+                if key == "role":
+                    continue
+                thing = f"interface {value}" if key in {"name", "interface"} else f"socket {value}"
+                user = users.setdefault(thing, f"{module.name}/{port.name}")
+                if user != f"{module.name}/{port.name}":
+                    report.add(("hosts", host), f"{user} and {module.name}/{port.name} are both attached to {thing}")
 
 
 def _check_supervisor(topology: Topology, report: Report) -> None:

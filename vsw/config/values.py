@@ -33,6 +33,9 @@ _MAC_NOTATIONS = tuple(
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _PCI = re.compile(r"(?:[0-9a-f]{4}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7]", re.ASCII)
 _QUANTITY = re.compile(r"([0-9]{1,15})\s?([KMGTP]?)", re.ASCII)
+#: Bytes, as Linux has it.
+MAX_INTERFACE = 15
+MAX_SOCKET_PATH = 107
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 
 
@@ -47,6 +50,20 @@ def check_name(name: str) -> str:
     if len(name.encode()) > MAX_NAME:
         raise ValueError(f"a name must not be longer than {MAX_NAME} bytes")
     return name
+
+
+def check_interface(name: str) -> str:
+    """A name of a network interface of Linux."""
+    if not 1 <= len(name.encode()) <= MAX_INTERFACE or name in {".", ".."} or any(c.isspace() or c in "/:%" or not c.isprintable() for c in name):
+        raise ValueError(f"the name of a network interface has 1 to {MAX_INTERFACE} bytes, without spaces, slashes, colons and percent signs")
+    return name
+
+
+def check_socket_path(path: str) -> str:
+    """A path that a unix socket can have."""
+    if not 1 <= len(path.encode()) <= MAX_SOCKET_PATH or not path.isprintable():
+        raise ValueError(f"the path of a unix socket has 1 to {MAX_SOCKET_PATH} bytes, and no control characters")
+    return path
 
 
 def check_uuid(text: str) -> str:

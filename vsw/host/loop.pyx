@@ -1,7 +1,7 @@
 """The run loop, as Python holds it: workers that switch between live ports, without the GIL.
 
-The loop itself is ``loop.h``.  It is the source and the sink of the datapath's own workers: a live switch has the pipeline, the tables and the counters of
-a replay.
+The loop itself is ``loop.h``.  It is the source and the sink of the datapath's own workers: a live switch has the pipeline, the tables and the
+counters of a replay.
 """
 
 import os
@@ -79,21 +79,21 @@ cdef class Looper(FrameReader):
         self.looper.epoll = self.looper.wake = -1
 
     cdef begin(self, vsw_loop *loop):
-        cdef vsw_looper *l = self.looper
+        cdef vsw_looper *one = self.looper
         cdef uint32_t i
-        l.loop = loop
-        l.slots.base = <uint8_t *>calloc(1, VSW_SLOTS_SIZE)
-        if l.slots.base == NULL:
+        one.loop = loop
+        one.slots.base = <uint8_t *>calloc(1, VSW_SLOTS_SIZE)
+        if one.slots.base == NULL:
             raise MemoryError
-        l.source.next = vsw_loop_next
-        l.source.interfaces = 1
-        l.sink.copy = vsw_loop_copy
+        one.source.next = vsw_loop_next
+        one.source.interfaces = 1
+        one.sink.copy = vsw_loop_copy
         for i in range(VSW_MAX_PORTS):
-            l.first[i] = VSW_LOOP_END
-        l.epoll = os_epoll()
-        l.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        vsw_loop_epoll(l, EPOLL_CTL_ADD, l.wake, EPOLLIN, VSW_WAKE)
-        self.source = &l.source
+            one.first[i] = VSW_LOOP_END
+        one.epoll = os_epoll()
+        one.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        vsw_loop_epoll(one, EPOLL_CTL_ADD, one.wake, EPOLLIN, VSW_WAKE)
+        self.source = &one.source
 
     def __dealloc__(self):
         if self.looper == NULL:
@@ -140,8 +140,8 @@ class Quiet:
 cdef class Loop:
     """Live ports around a datapath, served by ``workers`` threads.
 
-    :meth:`start` and :meth:`stop` may be called again and again; ports may be attached and detached at any time.  ``spin`` is how long a worker polls in
-    vain before it sleeps, in seconds.  ``service_fd`` is readable when a port wants :meth:`service`.
+    :meth:`start` and :meth:`stop` may be called again and again; ports may be attached and detached at any time.  ``spin`` is how long a worker polls
+    in vain before it sleeps, in seconds.  ``service_fd`` is readable when a port wants :meth:`service`.
 
     Thread-safety: all methods may be called from any thread but the workers.
     """

@@ -38,8 +38,8 @@ cdef class Port:
     ``name`` is what messages call it (``host/switch/port`` in a running switch).  A port is open when its constructor returns, or the constructor
     raises OSError or :class:`~vsw.errors.UsageError` that names the thing and the remedy.  A context manager: it closes the port.
 
-    ``retry_at`` (seconds of ``time.monotonic()``, or None) is when :meth:`service` wants to be called though nothing happened.  ``timed``: the port uses
-    ``due`` of its C structure.
+    ``retry_at`` (seconds of ``time.monotonic()``, or None) is when :meth:`service` wants to be called though nothing happened.  ``timed``: the port
+    uses ``due`` of its C structure.
     """
 
     #: The word for this type in a topology (``attach = { type = ... }``).

@@ -33,7 +33,8 @@ BUFFER = 4 << 20
 cdef class DgramPort(Port):
     """A port at ``path``, which the guest sends to; it listens at ``peer`` itself (QEMU: ``remote.path=path,local.path=peer``).
 
-    The guest may come later, go, and come back.  Raises :class:`~vsw.errors.UsageError` if another process uses ``path``, OSError if it can't be made.
+    The guest may come later, go, and come back.
+    Raises :class:`~vsw.errors.UsageError` if another process uses ``path``, OSError if it can't be made.
     """
 
     type = "dgram"

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+from pathlib import Path
 
 from vsw.errors import UsageError
 
@@ -29,7 +30,7 @@ def claim(path: str, kind: int) -> socket.socket:
     """
     name_of(path)
     try:
-        there = os.lstat(path)
+        there = Path(path).lstat()
     except FileNotFoundError:
         pass
     else:
@@ -37,7 +38,7 @@ def claim(path: str, kind: int) -> socket.socket:
             raise UsageError(f"{path} is there and is no socket: choose another path, or remove it")
         if alive(path, kind):
             raise UsageError(f"{path} is in use by another process: stop it, or choose another path")
-        os.unlink(path)
+        Path(path).unlink()
     made = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         os.fchmod(made.fileno(), 0o600)
