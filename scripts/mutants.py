@@ -85,7 +85,12 @@ MUTANTS = (
     Mutant(
         D + "fdb.h", "f->by_port[i].count > f->by_port[best].count", "f->by_port[i].count >= f->by_port[best].count", "a tie goes to the highest port"
     ),
-    Mutant(D + "fdb.h", "f->buckets[k].passed--;", "f->buckets[k].passed -= f->buckets[k].passed > 1;", "a count that never returns to 0"),
+    Mutant(
+        D + "fdb.h",
+        "f->buckets[k].passed -= f->buckets[k].passed < VSW_FDB_PASSED;",
+        "f->buckets[k].passed -= f->buckets[k].passed > 1;",
+        "a count that never returns to 0",
+    ),
     Mutant(S + "forward.h", "if (port <= *member)", "if (port < *member)", "a promiscuous receiver gets two copies"),
     Mutant(
         S + "forward.h", "if ((p->flags & VSW_PORT_UPLINK) && p->team == q->team)\n        return 1;", "", "back out of the bond that it came in by"
@@ -107,10 +112,13 @@ MUTANTS = (
     Mutant("vsw/switch/compile.py", "(t.MAC_CHANGED | t.PADS | t.PROTECTED)", "(t.PADS | t.PROTECTED)", "fast lane: changed addresses"),
     Mutant("vsw/switch/compile.py", "        member &= ~uplinks[port]\n", "", "fast lane: static entries on uplinks"),
     Mutant(S + "fast.h", "#define VSW_VID_HIGH 0x0F00u", "#define VSW_VID_HIGH 0x0700u", "fast lane: a VID of 11 bits"),
-    Mutant(S + "fast_lane.h", " | (port == port_in) |", " |", "fast lane: back out of the port that it came in by"),
-    Mutant(S + "fast_lane.h", "length > lane->limit[i] + tag ?", "length > lane->limit[i] + tag + 1 ?", "fast lane: one byte more than the MTU"),
-    Mutant(S + "fast_lane.h", "((~accepted | maybe) & 1)", "(maybe & 1)", "fast lane: every VLAN is accepted"),
-    Mutant(S + "fast_lists.h", " || !vsw_receives(t, pick, lane->vlan[i])) {", ") {", "fast lane: an uplink that lacks the VLAN"),
+    Mutant(S + "fast_lane.h", " | VSW_MASK(port == ports[i])", "", "fast lane: back out of the port that it came in by"),
+    Mutant(S + "fast_lane.h", "(word & VSW_HOT_LENGTH) + tag ?", "(word & VSW_HOT_LENGTH) + tag + 1 ?", "fast lane: one byte more than the MTU"),
+    Mutant(S + "fast_lane.h", "(vid < below) | (vid > above) ?", "(vid < below) ?", "fast lane: no VLAN is too high"),
+    Mutant(S + "fast_lane.h", " && vsw_receives(t, pick, lane->vlan[i])) {", ") {", "fast lane: an uplink that lacks the VLAN"),
+    Mutant(S + "fast_lane.h", " && vsw_surely_outside(w, lane, i) && ", " && ", "fast lane: addresses in any VLAN are outside"),
+    Mutant(S + "fast_look.h", "all | (lane->odd[i] & VSW_ODD) |", "all |", "fast lane: odd frames have owners"),
+    Mutant("vsw/switch/compile.py", " == wanted) & (ports[place] == numbers)", " == wanted)", "fast lane: an address of another port is honest"),
 )
 
 

@@ -13,6 +13,7 @@
 #ifndef VSW_FDB_H
 #define VSW_FDB_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,16 +30,21 @@
 #define VSW_FDB_PORT 0x0FFFu
 #define VSW_FDB_STATIC 0x8000u
 #define VSW_FDB_MEMBER 0x4000u   /* static, to a local port that receives the VLAN: nothing about the entry is left to check */
+#define VSW_FDB_HONEST_AT 14u     /* source-mac: the flag that says that the address is surely the own one of its port */
 #define VSW_FDB_FLAGS_AT 14u
 #define VSW_FDB_SETTLED 3u           /* both flags */
 
 typedef struct vsw_fdb_bucket {
     uint64_t key[VSW_FDB_SLOTS];
     uint16_t value[VSW_FDB_SLOTS];
-    uint32_t passed;             /* entries that belong here or before and lie behind */
+    uint16_t passed;             /* entries that belong here or before and lie behind; stays at VSW_FDB_PASSED once it came there */
+    uint16_t spare;
 } vsw_fdb_bucket;
 
+#define VSW_FDB_PASSED 0x7FFFu       /* no value with VSW_FDB_STATIC looks like a count */
+
 _Static_assert(sizeof(vsw_fdb_bucket) == 64, "a bucket is one cache line");
+_Static_assert(offsetof(vsw_fdb_bucket, passed) == offsetof(vsw_fdb_bucket, value) + 2 * VSW_FDB_SLOTS, "passed is read as the value of one slot more");
 
 typedef struct vsw_learned {
     uint64_t key;
@@ -197,7 +203,7 @@ static inline uint64_t vsw_fdb_insert(vsw_fdb *f, uint64_t key, uint16_t value) 
         if (bits) {
             uint32_t i = (uint32_t)__builtin_ctz(bits);
             for (uint64_t k = home; k != b; k = (k + 1) & (f->bucket_count - 1))
-                f->buckets[k].passed++;
+                f->buckets[k].passed += f->buckets[k].passed < VSW_FDB_PASSED;
             bucket->value[i] = value;
             bucket->key[i] = key;
             f->entries++;
@@ -213,7 +219,7 @@ static inline void vsw_fdb_remove(vsw_fdb *f, uint64_t slot) {
     vsw_fdb_bucket *bucket = f->buckets + b;
     uint32_t i = (uint32_t)(slot % VSW_FDB_SLOTS);
     for (uint64_t k = vsw_fdb_hash(f, bucket->key[i]); k != b; k = (k + 1) & (f->bucket_count - 1))
-        f->buckets[k].passed--;
+        f->buckets[k].passed -= f->buckets[k].passed < VSW_FDB_PASSED;
     bucket->key[i] = 0;
     bucket->value[i] = 0;
     f->entries--;

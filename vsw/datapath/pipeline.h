@@ -98,11 +98,12 @@ static inline int vsw_exact(vsw_worker *w, uint32_t i) {
     return ok;
 }
 
-/* Fills port_in and skip for the frames of the burst; VSW_MAX_PORTS is nobody's number, and the tables have a row for it. */
+/* VSW_MAX_PORTS is nobody's number, and the tables have a row for it. */
 static inline uint16_t vsw_bounded(uint32_t port) {
     return (uint16_t)(port < VSW_MAX_PORTS ? port : VSW_MAX_PORTS);
 }
 
+/* Fills port_in and skip for the frames of the burst. */
 static inline void vsw_find_ports(vsw_worker *w, uint32_t count) {
     const vsw_burst *b = &w->burst;
     if (w->interface_ports) {

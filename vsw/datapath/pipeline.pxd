@@ -41,6 +41,9 @@ cdef extern from "vsw/datapath/pipeline.h" nogil:
     ctypedef struct vsw_team:
         uint16_t first
 
+    ctypedef struct vsw_hot_in:
+        uint32_t word
+
     ctypedef struct vsw_tables:
         vsw_module module
         vsw_port *ports
@@ -50,8 +53,8 @@ cdef extern from "vsw/datapath/pipeline.h" nogil:
         vsw_team *teams
         const uint64_t *accept
         const uint64_t *receive
-        uint64_t *hot_in
-        uint64_t *hot_out
+        vsw_hot_in *hot_in
+        uint32_t *hot_out
         uint16_t *hot_vlans
 
     ctypedef struct vsw_learned:

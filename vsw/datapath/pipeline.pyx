@@ -38,7 +38,8 @@ cdef extern from "vsw/datapath/pipeline.h" nogil:
     int vsw_run(vsw_worker *w, vsw_source *s, const uint32_t *closed, uint64_t limit, uint32_t burst, int64_t until)
     uint64_t vsw_count_backwards(vsw_source *s, vsw_burst *b, uint64_t limit, int64_t *now)
     void vsw_counters_unpack(vsw_worker *w)
-    void vsw_tables_heat(vsw_tables *t)
+    void vsw_heat_port(vsw_tables *t, uint32_t i)
+    void vsw_heat_vlans(vsw_tables *t)
     const void *vsw_pick_lane()
     void vsw_gate_enter(const uint32_t *closed, uint32_t *inside)
     void vsw_gate_leave(uint32_t *inside)
@@ -297,9 +298,9 @@ cdef class Datapath:
         self.workers = []
         self.idle = []
         self.retired = None
-        self.hot = (np.zeros(_ROWS, np.uint64), np.zeros(_ROWS, np.uint64), np.zeros(schema.VIDS, np.uint16))
-        self.tables.hot_in = <uint64_t *><uintptr_t>_address(self.hot[0])
-        self.tables.hot_out = <uint64_t *><uintptr_t>_address(self.hot[1])
+        self.hot = (np.zeros(_ROWS, np.uint64), np.zeros(_ROWS, np.uint32), np.zeros(schema.VIDS, np.uint16))
+        self.tables.hot_in = <vsw_hot_in *><uintptr_t>_address(self.hot[0])
+        self.tables.hot_out = <uint32_t *><uintptr_t>_address(self.hot[1])
         self.tables.hot_vlans = <uint16_t *><uintptr_t>_address(self.hot[2])
         if tables is not None:
             self.program(tables)
@@ -344,6 +345,7 @@ cdef class Datapath:
 
     cdef _point(self):
         """Let the C structure point at the arrays in ``current``."""
+        cdef uint32_t i
         own = self.current
         memcpy(&self.tables.module, <const void *><uintptr_t>_address(own["module"]), sizeof(vsw_module))
         self.tables.ports = <vsw_port *><uintptr_t>_address(own["ports"])
@@ -353,7 +355,9 @@ cdef class Datapath:
         self.tables.teams = <vsw_team *><uintptr_t>_address(own["teams"])
         self.tables.accept = <const uint64_t *><uintptr_t>_address(own["accept"])
         self.tables.receive = <const uint64_t *><uintptr_t>_address(own["receive"])
-        vsw_tables_heat(&self.tables)
+        for i in range(_ROWS):
+            vsw_heat_port(&self.tables, i)
+        vsw_heat_vlans(&self.tables)
         self.stateful = bool(self.tables.module.flags & (VSW_LEARNS | VSW_GUARDS))
 
     cdef _reserve(self):

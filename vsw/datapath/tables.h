@@ -151,6 +151,24 @@ typedef struct vsw_module {
     uint32_t module_limit;
 } vsw_module;
 
+/* What the fast lane asks of an ingress port: the greatest length without a tag, the VLAN of untagged frames, and bits ... */
+typedef struct vsw_hot_in {
+    uint32_t word;
+    uint32_t accepts;         /* ... and the longest run of VIDs that may come in, from below to above (0: no tag; none at all: above < below); bits */
+} vsw_hot_in;
+
+#define VSW_HOT_LENGTH 0x1FFFFu      /* of word and of hot_out: greatest length; longer frames take the exact path */
+#define VSW_HOT_VLAN 17              /* in: VLAN of untagged frames, 12 bits; out: the one that leaves untagged, 13 bits */
+#define VSW_HOT_NO_VLAN 0x1FFFu
+#define VSW_HOT_TUNNEL 29            /* in: the tag stays, whatever its VID */
+#define VSW_HOT_STRIPS 30            /* in: source-mac takes a tag off */
+#define VSW_HOT_TAG 30               /* out: a tag is sent */
+#define VSW_HOT_ODD 31               /* only the exact path knows this port */
+#define VSW_HOT_ABOVE 12             /* of accepts: where the end of the run stands */
+#define VSW_HOT_UPLINK 24
+#define VSW_HOT_DEJA_VU 25
+#define VSW_HOT_FORGED 26
+
 typedef struct vsw_tables {
     vsw_module module;
     vsw_port *ports;
@@ -160,21 +178,12 @@ typedef struct vsw_tables {
     vsw_team *teams;
     const uint64_t *accept;        /* [ports][VSW_VID_WORDS]: VIDs (0: none) that may come in; a tunnel's cvids */
     const uint64_t *receive;       /* [ports][VSW_VID_WORDS]: VLANs that the port receives */
-    /* The same for the fast lane: one word a port and a direction, two bytes a VLAN; made by vsw_tables_heat(). */
-    uint64_t *hot_in, *hot_out;    /* [VSW_MAX_PORTS + 1] */
+    /* The same for the fast lane, made by vsw_heat_port() and vsw_heat_vlans(). */
+    vsw_hot_in *hot_in;            /* [VSW_MAX_PORTS + 1] */
+    uint32_t *hot_out;             /* [VSW_MAX_PORTS + 1] */
     uint16_t *hot_vlans;           /* [VSW_VIDS]: fid; bit 15: only the exact path knows this VLAN */
-    uint32_t hot_forged;           /* some port checks sources */
+    uint32_t plain_vlans;          /* every VLAN but 0 filters as itself, and none is odd: no need to ask hot_vlans */
 } vsw_tables;
-
-/* A hot word: the greatest length below; at VSW_HOT_VLAN a VLAN (in: of untagged frames, out: that leaves untagged); then bits. */
-#define VSW_HOT_VLAN 32
-#define VSW_HOT_TUNNEL_AT 48
-#define VSW_HOT_TUNNEL (1ull << VSW_HOT_TUNNEL_AT)  /* in: the tag stays, whatever its VID */
-#define VSW_HOT_TAG 48               /* out: bytes of a tag that is sent, 4 or 0 */
-#define VSW_HOT_UPLINK 51
-#define VSW_HOT_DEJA_VU 52
-#define VSW_HOT_FORGED 53
-#define VSW_HOT_ODD 63               /* only the exact path knows this port */
 
 _Static_assert(sizeof(vsw_port) == 64, "vsw_port is one cache line");
 _Static_assert(sizeof(vsw_vlan) == 16, "vsw_vlan matches tables.py");
@@ -193,25 +202,58 @@ static inline uint32_t vsw_receives(const vsw_tables *t, uint32_t port, uint32_t
     return vsw_bit(t->receive + (size_t)port * VSW_VID_WORDS, vlan);
 }
 
-/* Works out the hot tables from the others. */
-static inline void vsw_tables_heat(vsw_tables *t) {
-    t->hot_forged = 0;
-    for (uint32_t i = 0; i <= VSW_MAX_PORTS; i++) {
-        t->hot_in[i] = t->hot_out[i] = 1ull << VSW_HOT_ODD;
-        if (i >= t->module.ports)
+/* The longest run of bits among VSW_VIDS, as VSW_HOT_ABOVE says; the first one of several. */
+static inline uint32_t vsw_longest_run(const uint64_t *words) {
+    uint32_t best = 1, length = 0, at = 0;
+    while (at < VSW_VIDS) {
+        uint64_t ones = words[at >> 6] >> (at & 63);
+        if (!ones) {
+            at = (at | 63) + 1;
             continue;
-        const vsw_port *p = t->ports + i;
-        const uint32_t up = VSW_PORT_EXISTS | VSW_PORT_UP;
-        uint64_t odd_in = (p->flags & (up | VSW_PORT_SLOW_IN)) != up, odd_out = (p->flags & (up | VSW_PORT_SLOW_OUT)) != up;
-        t->hot_in[i] = p->max_length | (uint64_t)(p->pvid & 0x0FFF) << VSW_HOT_VLAN | (p->vid_mask ? 0 : VSW_HOT_TUNNEL) |
-                       (uint64_t)((p->flags & VSW_PORT_UPLINK) != 0) << VSW_HOT_UPLINK |
-                       (uint64_t)((p->flags & VSW_PORT_CHECK_DEJA_VU) != 0) << VSW_HOT_DEJA_VU |
-                       (uint64_t)((p->flags & VSW_PORT_CHECK_FORGED) != 0) << VSW_HOT_FORGED | odd_in << VSW_HOT_ODD;
-        t->hot_out[i] = p->max_length | (uint64_t)p->untagged_vid << VSW_HOT_VLAN | (uint64_t)p->tag_sent << VSW_HOT_TAG | odd_out << VSW_HOT_ODD;
-        t->hot_forged |= (p->flags & VSW_PORT_CHECK_FORGED) != 0;
+        }
+        uint32_t from = at += (uint32_t)__builtin_ctzll(ones);
+        while (at < VSW_VIDS) {
+            uint64_t zeros = ~words[at >> 6] >> (at & 63);
+            if (zeros) {
+                at += (uint32_t)__builtin_ctzll(zeros);
+                break;
+            }
+            at = (at | 63) + 1;
+        }
+        if (at - from > length) {
+            length = at - from;
+            best = from | (at - 1) << VSW_HOT_ABOVE;
+        }
     }
-    for (uint32_t vlan = 0; vlan < VSW_VIDS; vlan++)
-        t->hot_vlans[vlan] = (uint16_t)(t->vlans[vlan].fid | (vlan == 0 || (t->vlans[vlan].flags & VSW_VLAN_PROMISCUOUS)) << 15);
+    return best;
+}
+
+/* Works out the hot row of port `i`; one that does not exist, and VSW_MAX_PORTS, are odd. */
+static inline void vsw_heat_port(vsw_tables *t, uint32_t i) {
+    const uint32_t up = VSW_PORT_EXISTS | VSW_PORT_UP, both = VSW_PORT_CHECK_DEJA_VU | VSW_PORT_CHECK_FORGED;
+    t->hot_in[i] = (vsw_hot_in){1u << VSW_HOT_ODD, 1};
+    t->hot_out[i] = 1u << VSW_HOT_ODD;
+    if (i >= t->module.ports)
+        return;
+    const vsw_port *p = t->ports + i;
+    const uint32_t flags = p->flags, longest = p->max_length < VSW_HOT_LENGTH ? p->max_length : VSW_HOT_LENGTH;
+    const uint32_t untagged = p->untagged_vid < VSW_VIDS ? p->untagged_vid : VSW_HOT_NO_VLAN;
+    const uint32_t odd_in = (flags & (up | VSW_PORT_SLOW_IN)) != up || (flags & both) == both, odd_out = (flags & (up | VSW_PORT_SLOW_OUT)) != up;
+    const uint32_t strips = p->mode == VSW_ACCESS || p->mode == VSW_PRIVATE || p->mode == VSW_TUNNEL;
+    t->hot_in[i].word = longest | (uint32_t)(p->pvid & (VSW_VIDS - 1)) << VSW_HOT_VLAN | (uint32_t)!p->vid_mask << VSW_HOT_TUNNEL | strips << VSW_HOT_STRIPS |
+                        odd_in << VSW_HOT_ODD;
+    t->hot_in[i].accepts = vsw_longest_run(t->accept + (size_t)i * VSW_VID_WORDS) | (uint32_t)!!(flags & VSW_PORT_UPLINK) << VSW_HOT_UPLINK |
+                           (uint32_t)!!(flags & VSW_PORT_CHECK_DEJA_VU) << VSW_HOT_DEJA_VU | (uint32_t)!!(flags & VSW_PORT_CHECK_FORGED) << VSW_HOT_FORGED;
+    t->hot_out[i] = longest | untagged << VSW_HOT_VLAN | (uint32_t)!!p->tag_sent << VSW_HOT_TAG | odd_out << VSW_HOT_ODD;
+}
+
+static inline void vsw_heat_vlans(vsw_tables *t) {
+    t->plain_vlans = 1;
+    for (uint32_t vlan = 0; vlan < VSW_VIDS; vlan++) {
+        uint32_t odd = vlan == 0 || (t->vlans[vlan].flags & VSW_VLAN_PROMISCUOUS);
+        t->hot_vlans[vlan] = (uint16_t)(t->vlans[vlan].fid | odd << 15);
+        t->plain_vlans &= vlan == 0 || t->hot_vlans[vlan] == vlan;
+    }
 }
 
 #endif

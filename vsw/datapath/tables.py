@@ -84,6 +84,10 @@ ACCESS, TRUNK, NATIVE_TAGGED, NATIVE_UNTAGGED, TUNNEL, PRIVATE = range(6)
 # Flags of an entry's value, above the port's number.
 STATIC = 0x8000
 MEMBER = 0x4000
+#: The same bit of an owner: its address is surely its port's own, or configured there.
+HONEST = 0x4000
+#: Bits of the port number.
+PORT_NUMBER = 0x0FFF
 #: In ``Entries.vlan``: an entry for any VLAN that its port carries.
 ANY_VLAN = 0xFFFF
 

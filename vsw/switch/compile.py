@@ -107,7 +107,7 @@ class _Compiler:
             accept=_bits(accept),
             receive=_bits(receive),
             static=static,
-            owners=self.owner_entries(),
+            owners=self.owner_entries(static),
         )
 
     def module_row(self) -> NDArray[np.void]:
@@ -308,16 +308,19 @@ class _Compiler:
         port = np.fromiter((entry.port for entry in static), np.uint16, count)
         return vlan, t.as_loaded_array(mac), port
 
-    def owner_entries(self) -> t.Entries:
+    def owner_entries(self, static: t.Entries) -> t.Entries:
         """What ``source-mac`` looks up (rule 0): rows in ascending order of port number, the first of each key counts."""
         vlan, mac, port = self.columns()
         wire, macs, numbers = [np.empty(0, np.uint16)], [np.empty(0, np.uint64)], [np.empty(0, np.uint16)]
+        fids = [np.empty(0, np.uint16)]
         order = np.argsort(port, kind="stable")
         vlan, mac, port = vlan[order], mac[order], port[order]
         bounds = np.searchsorted(port, np.arange(self.count + 1))
 
-        def own(vids: NDArray[np.uint16], addresses: NDArray[np.uint64], number: int) -> None:
+        def own(vids: NDArray[np.uint16], addresses: NDArray[np.uint64], number: int, within: int | None = None) -> None:
+            """``vids`` are those on the wire; ``within`` is the VLAN that the frames are then in, where it is another."""
             wire.append(np.repeat(vids, len(addresses)))
+            fids.append(np.repeat(self.fid[vids % t.VIDS] if within is None else self.fid[np.full(len(vids), within)], len(addresses)))
             macs.append(np.tile(addresses, len(vids)))
             numbers.append(np.full(len(vids) * len(addresses), number | t.STATIC, np.uint16))
 
@@ -338,23 +341,43 @@ class _Compiler:
                 if len(vids) <= EXPAND:
                     own(vids, anywhere, one.number)
                     if untagged is not None:
-                        own(np.zeros(1, np.uint16), anywhere, one.number)
+                        own(np.zeros(1, np.uint16), anywhere, one.number, untagged)
                 else:
                     own(np.full(1, t.ANY_VLAN, np.uint16), anywhere, one.number)
                 for primary in np.unique(tied_vlan).tolist():
                     there = tied_mac[tied_vlan == primary]
                     own(np.intersect1d(vids, np.array([primary, *self.secondaries.get(primary, [])], np.uint16)), there, one.number)
                 if untagged is not None:
-                    own(np.zeros(1, np.uint16), tied_mac[self.placed(tied_vlan, untagged)], one.number)
+                    own(np.zeros(1, np.uint16), tied_mac[self.placed(tied_vlan, untagged)], one.number, untagged)
                 continue
             assigned = settings.secondary if settings.mode == "private" and settings.role != "promiscuous" else settings.vid
             here = tied_mac[self.placed(tied_vlan, assigned)]
             if assigned:
-                own(np.array([assigned], np.uint16), np.union1d(anywhere, here), one.number)
+                own(np.array([assigned], np.uint16), np.union1d(anywhere, here), one.number, assigned)
             if settings.mode != "dot1q-tunnel" or not settings.cvids or 0 in settings.cvids:
-                own(np.zeros(1, np.uint16), np.union1d(anywhere, here), one.number)
+                own(np.zeros(1, np.uint16), np.union1d(anywhere, here), one.number, assigned)
         # ascending by port, so that the first of each key is the lowest
-        return _first_of_each(t.Entries(np.concatenate(wire), np.concatenate(macs), np.concatenate(numbers)))
+        owners = t.Entries(np.concatenate(wire), np.concatenate(macs), np.concatenate(numbers))
+        if any(not one.security.forged_transmits for one in self.module.ports):
+            owners.port[self.honest(owners, np.concatenate(fids), static)] |= t.HONEST
+        return _first_of_each(owners)
+
+    def honest(self, owners: t.Entries, fids: NDArray[np.uint16], static: t.Entries) -> NDArray[np.bool_]:
+        """Rows whose address is surely no forged source on its port (rule 8): the port's own, or one that a static entry puts there."""
+        own = np.zeros(self.count, np.uint64)
+        for one in self.module.ports:
+            mac = one.effective_mac if one.effective_mac is not None else one.mac
+            own[one.number] = 0 if mac is None else t.as_loaded(mac)
+        numbers = owners.port & t.PORT_NUMBER
+        order = np.argsort(static.keys(), kind="stable")
+        keys, ports = static.keys()[order], static.port[order] & t.PORT_NUMBER
+        sure: NDArray[np.bool_] = own[numbers] == owners.mac
+        if len(keys):
+            for vlans in (fids, np.full(len(fids), t.ANY_VLAN)):
+                wanted = t.Entries(vlans, owners.mac, owners.port).keys()
+                place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+                sure |= (keys[place] == wanted) & (ports[place] == numbers)
+        return sure
 
 
 def _first_of_each(entries: t.Entries) -> t.Entries:

@@ -2,9 +2,9 @@
  *
  * It stands beside the line of stages, not in it: a frame that is unicast, of a VLAN that its port accepts, to a static address on a port
  * that receives the VLAN, and about which nothing else is special, ends in the same verdict and the same counters as by the exact path.
- * Two passes over the burst: `look` reads the headers, works out VLAN and key, and asks the cache for the bucket; `settle` probes, counts, writes the rows, and sorts what is
- * left into lists, each with a loop of its own: frames to the outside (the team picks), unknown ones from the outside (dropped), floods.
- * Whatever none of them is sure of goes to the exact path, afterwards or (where copies are wanted) in its turn.
+ * Headers are read, VLAN and key worked out, the bucket asked for; then it is probed, the team picks for frames to the outside, and what is left is sorted into lists, each
+ * with a loop of its own: unknown ones from the outside (dropped), floods.  Whatever none of them is sure of goes to the exact path, afterwards or (where copies are wanted)
+ * in its turn.
  *
  * Only for runs in which no frame changes what a later one meets, and bursts that may be read beyond a frame's end (vsw_burst.roomy).  */
 #ifndef VSW_STAGE_FAST_H
@@ -15,47 +15,78 @@
 #define VSW_PICKS_LANE 1
 #endif
 
+#include "vsw/datapath/hashes/registry.h"
+#include "vsw/datapath/stages/source_mac.h"
+#include "vsw/datapath/stages/team.h"
 #include "vsw/datapath/state.h"
 
 #define VSW_FAST_LEAST 4u            /* smaller bursts are not worth two passes */
 #define VSW_FAST_CAPTURED 18u        /* addresses, one tag, a type */
 #define VSW_VID_HIGH 0x0F00u         /* of a VID, the bits of the first byte */
 #define VSW_LLC_BELOW 6u             /* first byte of a type field that is an 802.3 length */
+#define VSW_KEY_HIGH (uint32_t)(VSW_FDB_USED >> 32)
+#define VSW_OUI 0xFFFFFFu            /* first three bytes of an address as loaded */
 #define VSW_RESERVED_OUI 0x2BE000u   /* 00-E0-2B as loaded: unicast addresses on Open vSwitch's reserved list */
-
-/* All ones if `condition` holds, else 0, without a branch. */
-#define VSW_MASK(condition) __extension__({ uint32_t mask_ = 0u - (uint32_t)((condition) != 0); __asm__("" : "+r"(mask_)); mask_; })
 
 /* Where a frame of the burst goes next. */
 enum vsw_list {
     VSW_LIST_DONE = 0,               /* counted, its row is written */
-    VSW_LIST_OUTWARD = 1,            /* nobody here has the address; from a local port */
-    VSW_LIST_INWARD = 2,             /* the same, from an uplink */
-    VSW_LIST_GROUP = 3,
-    VSW_LIST_REST = 4,               /* the exact path */
-    VSW_LISTS = 5,
+    VSW_LIST_INWARD = 1,             /* from an uplink, and nobody here has the address */
+    VSW_LIST_GROUP = 2,
+    VSW_LIST_REST = 3,               /* the exact path */
+    VSW_LISTS = 4,
 };
 
+/* All ones if `condition` holds, else 0. */
+#define VSW_MASK(condition) ((condition) ? UINT32_MAX : 0u)
+
+/* For a loop that does little a round. */
+#define VSW_UNROLL _Pragma("GCC unroll 4")
+
+/* Frames of a burst, a bit each. */
+#define VSW_SET_WORDS (VSW_BURST / 64)
+typedef struct vsw_set {
+    uint64_t bits[VSW_SET_WORDS];
+} vsw_set;
+
+/* For each frame of a set, in order. */
+#define VSW_EACH(i, set) \
+    for (uint32_t word_ = 0, i; word_ < VSW_SET_WORDS; word_++) \
+        for (uint64_t left_ = (set).bits[word_]; left_ && (i = 64 * word_ + (uint32_t)__builtin_ctzll(left_), 1); left_ &= left_ - 1)
+
 typedef struct vsw_lane {
+    uint32_t head[VSW_BURST][4];     /* what a frame begins with, as loaded: addresses, type, TCI */
     uint64_t key[VSW_BURST];
-    uint32_t dst[VSW_BURST], src[VSW_BURST];   /* the first four bytes of the addresses, as loaded */
-    uint32_t src_end[VSW_BURST];     /* the last two of the source, and two more */
-    uint32_t word[VSW_BURST];        /* type and TCI, as loaded */
-    uint32_t limit[VSW_BURST], in[VSW_BURST];  /* the two halves of the ingress port's hot word */
-    uint32_t skip[VSW_BURST];        /* bytes of a tag that source-mac took off */
-    uint32_t lost[VSW_BURST];        /* the frame's list if its destination is not in the bucket */
+    vsw_hot_in in[VSW_BURST];        /* of the ingress port */
+    uint32_t out[VSW_BURST];         /* hot_out of the port that `value` names */
     uint32_t vid[VSW_BURST], tag[VSW_BURST];   /* of the tag, 0 without one; its bytes */
-    uint32_t bucket[VSW_BURST], vlan[VSW_BURST];
+    uint32_t vlan[VSW_BURST];
+    union {
+        uint32_t fid[VSW_BURST];     /* filtering VLAN; bit 15: odd */
+        uint32_t bucket[VSW_BURST];
+    };
+    union {
+        uint32_t refused[VSW_BURST]; /* VIDs outside of the port's longest run */
+        uint32_t value[VSW_BURST];   /* what the bucket says */
+    };
     uint32_t body[VSW_BURST];        /* bytes without the tag that became state */
+    uint32_t left[VSW_BURST];        /* bytes that the only copy has */
     uint32_t odd[VSW_BURST];         /* bits of enum vsw_odd */
-    uint16_t target[VSW_BURST];      /* the port of the only copy, or one of the following */
-    uint16_t list[VSW_LISTS][VSW_BURST];       /* numbers of frames, in order */
-    uint32_t counts[VSW_LISTS];
+    uint32_t target[VSW_BURST];      /* the port of the only copy, or one of the following */
+    uint8_t check[VSW_BURST];        /* what its port asks about the source */
+    uint8_t honest[VSW_BURST];       /* source-mac found the port by an address that is surely its own */
+    uint8_t list[VSW_BURST];
+    vsw_set lists[VSW_LISTS];
 } vsw_lane;
 
 /* In vsw_lane.target. */
 #define VSW_TO_NOBODY 0xFFFFu        /* dropped here, no copy */
-#define VSW_TO_EXACT 0xFFFEu
+#define VSW_TO_EXACT VSW_MAX_PORTS
+
+/* In vsw_lane.check: bits of vsw_hot_in.accepts, of which a port has one at most. */
+#define VSW_CHECKS 3u
+#define VSW_CHECK_DEJA_VU 1u
+#define VSW_CHECK_FORGED (1u << (VSW_HOT_FORGED - VSW_HOT_DEJA_VU))
 
 enum vsw_odd {
     VSW_ODD = 1,                     /* only the exact path knows */
@@ -72,22 +103,53 @@ static inline uint64_t vsw_load64(const uint8_t *p) {
     return v;
 }
 
-static inline uint32_t vsw_load32(const uint8_t *p) {
-    uint32_t v;
-    memcpy(&v, p, 4);
-    return v;
-}
-
 static inline uint32_t vsw_load16(const uint8_t *p) {
     uint16_t v;
     memcpy(&v, p, 2);
     return v;
 }
 
+static inline uint16_t vsw_load_big16(const uint8_t *p) {
+    return __builtin_bswap16((uint16_t)vsw_load16(p));
+}
+
+/* Counts of frames that one of the lists has settled: how many, and their copies. */
+static inline void vsw_settled(vsw_worker *w, uint32_t frames, uint32_t selected, uint32_t out) {
+    vsw_counters *n = &w->counters;
+    n->offered += frames;
+    n->copies_selected += selected;
+    n->copies_out += out;
+}
+
+/* Whether no static entry has this destination: the filter knows them all, and the bucket did not match. */
+static inline int vsw_surely_outside(const vsw_worker *w, const vsw_lane *lane, uint32_t i) {
+    return !vsw_fdb_maybe_local(w->fdb, lane->key[i] & VSW_MAC_MASK);
+}
+
+/* The uplink that the team of frame i's port picks. */
+static inline uint32_t vsw_lane_pick(const vsw_worker *w, const vsw_lane *lane, uint32_t i, const int owned) {
+    const vsw_tables *t = w->tables;
+    const vsw_port *p = t->ports + w->port_in[i];
+    if (p->team == VSW_NO_TEAM)
+        return VSW_NO_PORT;
+    const uint8_t *data = w->burst.data[i];
+    uint32_t skip = owned ? w->skip[i] : 0, tag = w->burst.length[i] - skip - lane->body[i];   /* bytes of the tag that became state: 4 or 0 */
+    vsw_hash_input in = {
+        .frame = data,
+        .type_at = VSW_TYPE_AT + tag + skip,
+        .captured = w->burst.captured[i],
+        .tci = (uint16_t)((tag ? vsw_load_big16(data + VSW_TYPE_AT + 2 + skip) & (VSW_TCI_PCP | VSW_TCI_DEI) : 0) | lane->vlan[i]),
+        .port = w->port_in[i],
+    };
+    return vsw_team_member(t->teams + p->team, &in);
+}
+
 #define VSW_LANE(name) vsw_lane_##name##_portable
 #include "vsw/datapath/stages/fast_lane.h"
 #undef VSW_LANE
 #undef VSW_STAGE_FAST_LANE_H
+#undef VSW_STAGE_FAST_LOOK_H
+#undef VSW_STAGE_FAST_VECTORS_H
 
 #ifdef VSW_PICKS_LANE
 #pragma GCC push_options
@@ -96,6 +158,8 @@ static inline uint32_t vsw_load16(const uint8_t *p) {
 #include "vsw/datapath/stages/fast_lane.h"
 #undef VSW_LANE
 #undef VSW_STAGE_FAST_LANE_H
+#undef VSW_STAGE_FAST_LOOK_H
+#undef VSW_STAGE_FAST_VECTORS_H
 #pragma GCC pop_options
 
 #pragma GCC push_options
@@ -104,21 +168,23 @@ static inline uint32_t vsw_load16(const uint8_t *p) {
 #include "vsw/datapath/stages/fast_lane.h"
 #undef VSW_LANE
 #undef VSW_STAGE_FAST_LANE_H
+#undef VSW_STAGE_FAST_LOOK_H
+#undef VSW_STAGE_FAST_VECTORS_H
 #pragma GCC pop_options
 #endif
 
 /* The passes as this processor runs them best; called once a burst. */
 typedef struct vsw_lane_calls {
     int64_t (*clock)(const int64_t *restrict time, uint32_t count, int64_t now, int64_t until);
-    uint32_t (*headers)(const vsw_burst *restrict b, vsw_lane *restrict lane, uint32_t count);
+    uint32_t (*longest)(const uint32_t *restrict length, uint32_t count);
     void (*burst)(vsw_worker *w, vsw_lane *lane, uint32_t count);
 } vsw_lane_calls;
 
 static const vsw_lane_calls *vsw_pick_lane(void) {
-    static const vsw_lane_calls portable = {vsw_lane_clock_portable, vsw_lane_headers_portable, vsw_lane_burst_portable};
+    static const vsw_lane_calls portable = {vsw_lane_clock_portable, vsw_lane_longest_portable, vsw_lane_burst_portable};
 #ifdef VSW_PICKS_LANE
-    static const vsw_lane_calls v3 = {vsw_lane_clock_v3, vsw_lane_headers_v3, vsw_lane_burst_v3};
-    static const vsw_lane_calls v4 = {vsw_lane_clock_v4, vsw_lane_headers_v4, vsw_lane_burst_v4};
+    static const vsw_lane_calls v3 = {vsw_lane_clock_v3, vsw_lane_longest_v3, vsw_lane_burst_v3};
+    static const vsw_lane_calls v4 = {vsw_lane_clock_v4, vsw_lane_longest_v4, vsw_lane_burst_v4};
     __builtin_cpu_init();
     if (__builtin_cpu_supports("x86-64-v4"))
         return &v4;
@@ -145,10 +211,11 @@ static inline uint32_t vsw_burst_run(vsw_worker *w, uint32_t count, int64_t unti
     const uint32_t in_order = VSW_LEARNS | VSW_GUARDS;
     const vsw_lane_calls *call = w->lane;
     vsw_lane lane;
-    vsw_find_ports(w, count);
     if (w->exact || (w->tables->module.flags & in_order) || !w->burst.roomy || count < VSW_FAST_LEAST ||
-        call->headers(&w->burst, &lane, count) >= VSW_HUGE)
+        call->longest(w->burst.length, count) >= VSW_HUGE) {
+        vsw_find_ports(w, count);
         return vsw_burst_exact(w, count, until, ok);
+    }
     int64_t now = call->clock(w->burst.time, count, w->now, until);
     if (now != INT64_MIN)
         w->now = now;
@@ -156,16 +223,18 @@ static inline uint32_t vsw_burst_run(vsw_worker *w, uint32_t count, int64_t unti
         count = vsw_clock_slowly(w, count, until);
     if (!count)
         return 0;
+    if (!w->owners || w->interface_ports)
+        vsw_find_ports(w, count);
     call->burst(w, &lane, count);
-    vsw_settle_outward(w, &lane);
     vsw_settle_inward(w, &lane);
     vsw_settle_groups(w, &lane);
     w->received = 1;
-    if (w->sink)
+    if (w->sink) {
         count = vsw_lane_emit(w, &lane, count, ok);
-    else
-        for (uint32_t i = 0; i < lane.counts[VSW_LIST_REST]; i++)
-            vsw_exact(w, lane.list[VSW_LIST_REST][i]);
+    } else {
+        VSW_EACH(i, lane.lists[VSW_LIST_REST])
+            vsw_exact(w, i);
+    }
     w->received = 0;
     if (++w->counters.packed_bursts == VSW_PACKED_BURSTS)
         vsw_counters_unpack(w);

@@ -1,4 +1,4 @@
-/* fast_lists.h: what the fast lane sorted out: frames to the outside, unknown ones from the outside, floods; and copies in their order.
+/* fast_lists.h: what the fast lane sorted out: unknown frames from the outside, floods; and copies in their order.
  *
  * Each list is one kind of frame, in one loop, so that its branches go the same way.  What is special about a frame shows here at the latest, and sends it to the exact path.  */
 #ifndef VSW_STAGE_FAST_LISTS_H
@@ -14,19 +14,6 @@ static inline void vsw_row(const vsw_columns *c, uint32_t i, uint32_t verdict, u
     }
 }
 
-/* Counts of a frame that one of the lists has settled. */
-static inline void vsw_settled(vsw_worker *w, uint32_t selected, uint32_t out) {
-    vsw_counters *n = &w->counters;
-    n->offered++;
-    n->copies_selected += selected;
-    n->copies_out += out;
-}
-
-/* Whether no static entry has this destination: the filter knows them all, and the bucket did not match. */
-static inline int vsw_surely_outside(const vsw_worker *w, const vsw_lane *lane, uint32_t i) {
-    return !vsw_fdb_maybe_local(w->fdb, lane->key[i] & VSW_MAC_MASK);
-}
-
 /* Leaves by `port`, and nothing there is special. */
 static inline int vsw_plain_out(const vsw_port *q, uint32_t body) {
     return (q->flags & (VSW_PORT_UP | VSW_PORT_SLOW_OUT)) == VSW_PORT_UP && body <= q->max_length;
@@ -37,54 +24,19 @@ static inline void vsw_count_out(vsw_worker *w, const vsw_lane *lane, uint32_t i
     w->counters.tx[port] += (1ull << VSW_PACKED_BYTES) + lane->body[i] + (lane->vlan[i] == q->untagged_vid ? 0 : q->tag_sent);
 }
 
-/* The uplink that the team of frame i's port picks. */
-static inline uint32_t vsw_lane_pick(const vsw_worker *w, const vsw_lane *lane, uint32_t i) {
-    const vsw_tables *t = w->tables;
-    const vsw_port *p = t->ports + w->port_in[i];
-    uint32_t tag = w->burst.length[i] - w->skip[i] - lane->body[i];   /* bytes of the tag that became state: 4 or 0 */
-    vsw_frame f;
-    f.data = w->burst.data[i];
-    f.skip = w->skip[i];
-    f.captured = w->burst.captured[i] - f.skip;
-    f.port_in = w->port_in[i];
-    f.vlan = lane->vlan[i];
-    f.type_at = VSW_TYPE_AT + tag;
-    f.carried = tag ? vsw_at16(&f, VSW_TYPE_AT + 2) & (VSW_TCI_PCP | VSW_TCI_DEI) : 0;
-    return vsw_team_pick(t, p->team, &f);
-}
-
 static inline void vsw_leave_to_exact(vsw_lane *lane, uint32_t i) {
     lane->target[i] = VSW_TO_EXACT;
-    lane->list[VSW_LIST_REST][lane->counts[VSW_LIST_REST]++] = (uint16_t)i;
-}
-
-/* Known to nobody here, from a local port: out by the team. */
-static inline void vsw_settle_outward(vsw_worker *w, vsw_lane *lane) {
-    const vsw_tables *t = w->tables;
-    for (uint32_t k = 0; k < lane->counts[VSW_LIST_OUTWARD]; k++) {
-        uint32_t i = lane->list[VSW_LIST_OUTWARD][k];
-        uint32_t pick = vsw_surely_outside(w, lane, i) ? vsw_lane_pick(w, lane, i) : VSW_NO_PORT;
-        if (pick == VSW_NO_PORT || !vsw_plain_out(t->ports + pick, lane->body[i]) || !vsw_receives(t, pick, lane->vlan[i])) {
-            vsw_leave_to_exact(lane, i);
-            continue;
-        }
-        vsw_settled(w, 1, 1);
-        w->counters.delivered++;
-        vsw_count_out(w, lane, i, pick);
-        vsw_row(&w->columns, i, VSW_DELIVERED, 0, (int)pick);
-        lane->target[i] = (uint16_t)pick;
-    }
+    lane->lists[VSW_LIST_REST].bits[i / 64] |= 1ull << (i % 64);
 }
 
 /* Known to nobody here, from an uplink: it does not go back out. */
 static inline void vsw_settle_inward(vsw_worker *w, vsw_lane *lane) {
-    for (uint32_t k = 0; k < lane->counts[VSW_LIST_INWARD]; k++) {
-        uint32_t i = lane->list[VSW_LIST_INWARD][k];
+    VSW_EACH(i, lane->lists[VSW_LIST_INWARD]) {
         if (!vsw_surely_outside(w, lane, i)) {
             vsw_leave_to_exact(lane, i);
             continue;
         }
-        vsw_settled(w, 0, 0);
+        vsw_settled(w, 1, 0, 0);
         w->counters.reasons[VSW_UNKNOWN_UNICAST]++;
         w->counters.dropped[(size_t)w->port_in[i] * VSW_REASONS + VSW_UNKNOWN_UNICAST]++;
         vsw_row(&w->columns, i, VSW_DROPPED, VSW_UNKNOWN_UNICAST, VSW_EGRESS_NONE);
@@ -102,7 +54,7 @@ static inline int vsw_flood_plain(vsw_worker *w, const vsw_lane *lane, uint32_t 
     for (uint32_t k = 0; k < g->count; k++)
         plain &= (uint32_t)vsw_plain_out(t->ports + members[k], body);
     if (!uplink) {
-        pick = vsw_lane_pick(w, lane, i);
+        pick = vsw_lane_pick(w, lane, i, 1);
         if (pick != VSW_NO_PORT && !vsw_receives(t, pick, lane->vlan[i]))
             pick = VSW_NO_PORT;
         if (pick != VSW_NO_PORT)
@@ -129,7 +81,7 @@ static inline int vsw_flood_plain(vsw_worker *w, const vsw_lane *lane, uint32_t 
         last = pick;
         out++;
     }
-    vsw_settled(w, out + held, out);
+    vsw_settled(w, 1, out + held, out);
     if (out) {
         w->counters.delivered++;
         vsw_row(&w->columns, i, VSW_DELIVERED, 0, out == 1 ? (int)last : VSW_EGRESS_SEVERAL);
@@ -143,9 +95,9 @@ static inline int vsw_flood_plain(vsw_worker *w, const vsw_lane *lane, uint32_t 
 }
 
 static inline void vsw_settle_groups(vsw_worker *w, vsw_lane *lane) {
-    for (uint32_t k = 0; k < lane->counts[VSW_LIST_GROUP]; k++)
-        if (w->sink || !vsw_flood_plain(w, lane, lane->list[VSW_LIST_GROUP][k]))
-            vsw_leave_to_exact(lane, lane->list[VSW_LIST_GROUP][k]);
+    VSW_EACH(i, lane->lists[VSW_LIST_GROUP])
+        if (w->sink || !vsw_flood_plain(w, lane, i))
+            vsw_leave_to_exact(lane, i);
 }
 
 /* The only copy of a frame that the lane has settled, described for the sink. */
