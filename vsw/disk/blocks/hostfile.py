@@ -73,7 +73,8 @@ class HostFile:
 
     def read_most(self, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes: fewer where the file ends."""
-        return os.pread(self.fd, max(0, min(length, self.size - offset)), offset)
+        length = min(length, self.size - offset)
+        return os.pread(self.fd, length, offset) if length > 0 else b""
 
     def write(self, offset: int, data: bytes | bytearray | memoryview, fua: bool = False) -> None:
         """Write all of ``data``; with ``fua`` it is on stable storage afterwards."""
@@ -136,6 +137,8 @@ class HostFile:
 
     def is_hole(self, offset: int, length: int) -> bool:
         """True if the whole range is known to be a hole of the file, or to lie behind its end."""
+        if offset >= self.size:
+            return True
         try:
             return os.lseek(self.fd, offset, os.SEEK_DATA) >= offset + length
         except OSError as error:
