@@ -52,7 +52,8 @@ disk-conformance: $(STAMPS)/built $(STAMPS)/test ## Run libiscsi's conformance s
 	$(RUN) -m pytest -m long -s --benchmark-disable $(PYTEST_ARGS) tests/disk/test_iscsi_conformance.py
 
 disk-crash: $(STAMPS)/built $(STAMPS)/test ## Explore what crashes leave of raw and qcow2 images, thousands of states (uses qemu-utils)
-	$(RUN) -m pytest -m long -s -n $(JOBS) --benchmark-disable $(PYTEST_ARGS) tests/disk/test_crash.py tests/disk/test_killed.py tests/disk/test_qcow2_random.py
+	$(RUN) -m pytest -m long -s -n $(JOBS) --benchmark-disable $(PYTEST_ARGS) tests/disk/test_crash.py tests/disk/test_killed.py \
+	    tests/disk/test_qcow2_random.py tests/disk/test_qcow2_qemu.py tests/disk/test_qcow2_hostile.py
 
 mutants: $(STAMPS)/built $(STAMPS)/test ## Show that the suite catches seeded mistakes in the datapath
 	$(RUN) scripts/mutants.py

@@ -64,7 +64,7 @@ def test_killed_with_requests_in_flight(place: Path, image_format: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("image_format", ["raw", "qcow2"])
 def test_killed_many_times(place: Path, image_format: str) -> None:
-    repeat(place, image_format, rounds=40)
+    repeat(place, image_format, rounds=15)
 
 
 def repeat(place: Path, image_format: str, rounds: int) -> None:
