@@ -23,19 +23,21 @@ class Device:
     """``rings`` virtqueues under a ``name`` that the log shows.
 
     ``features`` are the virtio feature bits that are offered, ``protocol`` the vhost-user ones, ``queues`` what GET_QUEUE_NUM answers (pairs, for a
-    network card). ``kicks`` wakes the thread that serves the rings. Safe to read from other threads.
+    network card). ``kicks`` wakes the thread that serves the rings; with ``apart`` each ring has a thread and kicks of its own (``ring_kicks``).
+    Safe to read from other threads.
     """
 
     features: int = BASE_FEATURES
     protocol: int = BASE_PROTOCOL
 
-    def __init__(self, name: str, rings: int, queues: int | None = None) -> None:
+    def __init__(self, name: str, rings: int, queues: int | None = None, *, apart: bool = False) -> None:
         self.name = name
         self.attention = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         """Written to by a ring that fails."""
         self.rings = [Ring(self.attention) for _ in range(rings)]
         self.queues = rings if queues is None else queues
         self.kicks = Kicks()
+        self.ring_kicks = [Kicks() if apart else self.kicks for _ in self.rings]
         self.negotiated = 0
         """Features of the front end that is there; 0 without one."""
 
@@ -52,7 +54,8 @@ class Device:
         if self.attention >= 0:
             os.close(self.attention)
             self.attention = -1
-        self.kicks.close()
+        for kicks in (self.kicks, *self.ring_kicks):
+            kicks.close()
 
     # Hooks.
 

@@ -131,6 +131,9 @@ static inline void vsw_ring_shut(vsw_ring *ring) {
     }
 }
 
+/* For an owner that is at something long: the control side waits for it. */
+static inline int vsw_ring_closing(vsw_ring *ring) { return !__atomic_load_n(&ring->open, __ATOMIC_RELAXED); }
+
 static inline void vsw_ring_open(vsw_ring *ring) { __atomic_store_n(&ring->open, 1, __ATOMIC_SEQ_CST); }
 
 /* ---- the available ring */

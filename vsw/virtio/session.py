@@ -33,7 +33,7 @@ from .messages import (
     ProtocolFeature,
     Request,
 )
-from .ring import Ring
+from .ring import Kicks, Ring
 
 EVENTFD = "anon_inode:[eventfd]"
 
@@ -43,6 +43,7 @@ class Queue:
     """What the front end has said about one ring so far."""
 
     ring: Ring
+    kicks: Kicks
     size: int = 0
     addresses: tuple[int, int, int] | None = None
     """The front end's virtual addresses of the descriptors, the available and the used ring."""
@@ -67,7 +68,7 @@ class Session:
     queues: list[Queue] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.queues = [Queue(ring) for ring in self.device.rings]
+        self.queues = [Queue(ring, kicks) for ring, kicks in zip(self.device.rings, self.device.ring_kicks, strict=True)]
 
     def handle(self, message: Message) -> bytes | None:
         """Do what the message says; the payload of the answer, or ``None`` if there is none to give. Takes the descriptors it keeps."""
@@ -128,7 +129,7 @@ class Session:
             )  # fmt: skip
             queue.told = False
         self.device.changed()
-        self.device.kicks.wake()
+        queue.kicks.wake()
 
     def _halt(self, queue: Queue) -> None:
         base = queue.ring.stop()
@@ -146,9 +147,9 @@ class Session:
             queue.ring.set_call(fd)
         elif which == "kick":
             if old >= 0:
-                self.device.kicks.remove(old)
+                queue.kicks.remove(old)
             if fd >= 0:
-                self.device.kicks.add(fd)
+                queue.kicks.add(fd)
         setattr(queue, which, fd)
         if old >= 0:
             os.close(old)
