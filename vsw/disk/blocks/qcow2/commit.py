@@ -116,6 +116,8 @@ def _restore(core: Core, batch: Batch) -> None:
 
 def release(core: Core) -> None:
     """Count freed clusters less, once nobody can still be using them; their space goes back to the file system first."""
+    if core.waiting:
+        core.door.drain()
     with core.lock:
         ready = [clusters for ticket, freed in core.waiting if core.ended(ticket) for clusters in freed]
         core.waiting = [(ticket, freed) for ticket, freed in core.waiting if not core.ended(ticket)]

@@ -20,6 +20,7 @@ from ..base import Blocks
 from ..hostfile import HostFile
 from . import layout
 from .compressed import InflatedCache
+from .door import Qcow2Direct
 from .header import Header, change_header
 from .refcounts import Refcounts
 from .tables import Tables
@@ -35,6 +36,7 @@ class Core:
         self.bits = header.cluster_bits
         self.cluster = 1 << header.cluster_bits
         self.backing: Blocks | None = None
+        self.door = Qcow2Direct(file.direct, header.cluster_bits)
         self.lock = threading.Condition(threading.Lock())
         self.commit_lock = threading.Lock()
         self.broken = ""
@@ -85,6 +87,7 @@ class Core:
         """The error to raise for an inconsistency. A writable image is marked corrupt on disk, and changed no more."""
         if not self.read_only and not self.broken:
             self.broken = message
+            self.door.forget_all()
             if self.header.version >= 3:
                 self.change(incompatible=self.header.incompatible | layout.CORRUPT)
         return OSError(errno.EIO, f"{self.file.path}: the image is corrupt: {message}")

@@ -75,6 +75,7 @@ class Qcow2Blocks(Blocks):
             self._file.close()
             raise
         self.granularity = self.core.cluster
+        self.direct = self.core.door
 
     def _open(self, snapshot: str | None) -> Core:
         header = read_header(self._file)
@@ -189,6 +190,7 @@ class Qcow2Blocks(Blocks):
             offset += step
 
     def _close(self) -> None:
+        self.direct = None
         try:
             if not self._read_only and not self.core.broken:
                 with self.core.lock:

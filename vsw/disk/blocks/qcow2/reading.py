@@ -104,10 +104,25 @@ def _table_runs(core: Core, table: Table, cell: int, count: int, offset: int, st
         yield pending
 
 
+def run_within(core: Core, entry: int, offset: int, length: int) -> Run:
+    """The run of a range within one cluster, which ``entry`` maps; the lock is held."""
+    rests = classify(entry)
+    if core.header.version < 3 and rests in (Rests.ZERO, Rests.RESERVED):
+        raise core.corrupt(f"a zero cluster at guest offset {offset}, which version 2 does not have")
+    host = entry
+    if rests is Rests.DATA:
+        host = core.host_of(entry) + (offset & (core.cluster - 1))
+    return Run(offset, length, rests, host)
+
+
 def read_into(core: Core, offset: int, view: memoryview) -> None:
     """Fill ``view`` from guest ``offset``."""
     with core.lock:
         found = list(runs(core, offset, len(view)))
+        for run in found:
+            if run.rests is Rests.DATA:
+                first = run.offset >> core.bits
+                core.door.learn(first, ((run.offset + run.length - 1) >> core.bits) - first + 1, run.host & ~(core.cluster - 1), False)
         ticket = core.begin()
     try:
         for run in found:

@@ -252,6 +252,14 @@ class Refcounts:
     def take_row(self, wanted: int) -> int:
         """The first of ``wanted`` clusters in a row behind all others, now counted once; makes the blocks (and the table) that count them."""
         start = self.end
+        index, low = divmod(start, self.per_block)
+        near = self._dirty.get(index)
+        if near is not None and low + wanted <= self.per_block:  # as it is nearly always
+            self._file.grow((start + wanted) << self.bits)
+            self.end = start + wanted
+            near.values[low : low + wanted] = 1
+            near.touch(low, low + wanted)
+            return start
         blocks: list[int] = []
         table = 0
         while True:  # the blocks and the table need clusters, which need blocks

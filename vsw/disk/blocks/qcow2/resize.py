@@ -32,6 +32,8 @@ def resize(image: Qcow2Blocks, size: int) -> None:
     if core.header.snapshots and core.header.version < 3:
         raise OSError(errno.ENOTSUP, f"{image.path}: version 2 can't resize a disk that has snapshots")
     commit(core)
+    core.door.forget_all()
+    core.door.drain()
     old = core.size
     if size > old:
         _grow(image, old, size, needed)

@@ -105,6 +105,8 @@ def _begin(image: Qcow2Blocks) -> None:
     if image.read_only:
         raise OSError(errno.EROFS, "the disk is read-only")
     commit(core)
+    core.door.forget_all()
+    core.door.drain()
     if core.header.version >= 3:
         core.change(incompatible=core.header.incompatible | layout.DIRTY)
         core.file.flush()

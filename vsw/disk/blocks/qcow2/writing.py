@@ -12,7 +12,7 @@ from typing import NamedTuple
 from . import layout
 from .commit import commit
 from .core import Core
-from .reading import Rests, Run, fetch, runs
+from .reading import Rests, Run, fetch, run_within, runs
 from .tables import Table
 
 LARGEST = 16 << 20
@@ -87,6 +87,7 @@ def _find_place(core: Core, offset: int, length: int) -> Place:
                 rows = _in_place(core, table, cell, most)
                 if rows:
                     host = core.host_of(table.cells[cell])
+                    core.door.learn(first, rows, host, True)
                     return Place(host + inside, min(length, rows * core.cluster - inside), None, core.begin())
             if first not in core.allocating:
                 break
@@ -98,8 +99,9 @@ def _find_place(core: Core, offset: int, length: int) -> Place:
         try:
             start = first << core.bits
             end = (first + fresh.clusters) << core.bits
-            head = list(runs(core, start, inside)) if inside else []
-            tail = list(runs(core, start + stop, end - start - stop)) if start + stop < end else []
+            head = [run_within(core, table.cells[cell], start, inside)] if inside else []
+            rest = end - start - stop
+            tail = [run_within(core, table.cells[cell + fresh.clusters - 1], start + stop, rest)] if rest else []
         except BaseException:
             _give_back(core, fresh)
             raise
@@ -209,12 +211,14 @@ def _publish(core: Core, fresh: Fresh) -> None:
     index, cell = divmod(fresh.first, core.tables.per_table)
     table = core.tables.get(index)
     assert table is not None
+    core.door.forget(fresh.first, fresh.clusters)
     cells = table.cells
     for number in range(fresh.clusters):
         entry = cells[cell + number]
         if fresh.taken and entry:
             core.free(entry)
         cells[cell + number] = (fresh.host + number * core.cluster) | layout.COPIED
+    core.door.learn(fresh.first, fresh.clusters, fresh.host, True)
     core.tables.touch(index, table, cell, cell + fresh.clusters)
     core.allocating.difference_update(range(fresh.first, fresh.first + fresh.clusters))
     core.lock.notify_all()
@@ -262,6 +266,7 @@ def _unmap(core: Core, index: int, cell: int, count: int, first: int, reserve: b
     table = writable_table(core, index)
     cells = table.cells
     mark = layout.ZERO if core.backing is not None else 0
+    core.door.forget(first, count)
     place = left = 0
     core.tables.touch(index, table, cell, cell + count)
     for number in range(cell, cell + count):
