@@ -5,17 +5,19 @@ After each attack a well-behaved initiator does its work on the same server.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from tests.disk.initiator import Initiator, read_16, write_16
-from vsw.disk.blocks import MemoryBlocks
+from vsw.disk.blocks import FaultyBlocks, MemoryBlocks
 from vsw.disk.scsi import LogicalUnit, Target
-from vsw.disk.serve.iscsi import Exported, IscsiServer
+from vsw.disk.serve.iscsi import POOL, Exported, IscsiServer
 
 NAME = "iqn.2026-01.example.lab:disk"
 SIZE = 1 << 20
@@ -271,6 +273,30 @@ def test_a_peer_that_never_reads_holds_up_nobody(server: IscsiServer) -> None:
         initiator.socket.send(packet)
         for number in range(20):
             assert other.command(read_16(number, 1), read=512).status == 0
+
+
+def test_a_peer_that_never_reads_holds_up_no_slow_command_of_others() -> None:
+    """As many slow commands as the pool has threads end when their answers can't be sent any more."""
+    held = threading.Event()
+
+    class Slow(FaultyBlocks):
+        def _flush(self) -> None:
+            held.wait(60)
+            super()._flush()
+
+    target = Target(NAME, {0: LogicalUnit(MemoryBlocks(SIZE), serial="x"), 1: LogicalUnit(Slow(MemoryBlocks(SIZE)), serial="y")})
+    flush = bytes.fromhex("35000000000000000000")
+    with IscsiServer([Exported(target)], [("127.0.0.1", 0)]) as server, session(server) as initiator, session_of_another(server) as other:
+        initiator.command(TUR, lun=1)
+        for _ in range(POOL):
+            initiator.send(initiator.command_header(flush, 0, 0x81, lun=1))
+        initiator.socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:  # until the target takes no more, because it can't get rid of what was read
+                initiator.socket.sendall(initiator.build(initiator.command_header(read_16(0, 2048), 1 << 20, 0xC1)))
+        held.set()
+        for _ in range(20):
+            assert other.command(flush).status == 0
 
 
 def session_of_another(server: IscsiServer) -> Initiator:

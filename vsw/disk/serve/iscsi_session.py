@@ -1,7 +1,8 @@
 """One iSCSI session: what happens to each PDU after login (RFC 7143 4 and 11), at error recovery level 0 with one connection.
 
 A thread for each connection; it sleeps in ``Wire.next``. Plain reads and writes never come up here (``iscsi_wire.pyx``). The rest: commands
-whose data still has to be fetched wait in ``tasks``; commands that may take seconds run in the server's pool and answer by themselves.
+whose data still has to be fetched wait in ``tasks``; commands that may take seconds run in the server's pool. What the pool has done a second thread
+of the session answers, so that an initiator that does not read holds up no thread of the pool.
 """
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import logging
 import socket
 import threading
 import time
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from ..scsi.discovery import decode_lun
@@ -96,6 +98,8 @@ class Session:
         self.nexus: Nexus | None = None
         self.tasks: dict[bytes, Task] = {}
         self._running: set[Task] = set()
+        self._finished: SimpleQueue[tuple[Task, Reply | None] | None] = SimpleQueue()
+        self._answerer: threading.Thread | None = None
         self._collected = 0
         self._text = bytearray()
         self._closing = False
@@ -121,6 +125,9 @@ class Session:
         if self.nexus is not None:
             self._wait_for(list(self._running))
             self.nexus.close()
+        if self._answerer is not None:
+            self._finished.put(None)
+            self._answerer.join()
         self.server.ended(self)
         # Who sees the connection end may rely on the nexus being gone.
         with contextlib.suppress(OSError):
@@ -421,6 +428,9 @@ class Session:
                 other.done.wait()
         elif self.nexus.lengthy(task.lun, task.cdb):
             self._running.add(task)
+            if self._answerer is None:
+                self._answerer = threading.Thread(target=self._answer_finished, name=f"vsw-iscsi-answers-{self.peer}", daemon=True)
+                self._answerer.start()
             if self.server.submit(lambda: self._finish_later(task)):
                 return
             self._running.discard(task)
@@ -428,19 +438,31 @@ class Session:
         self._refresh(task)
 
     def _finish_later(self, task: Task) -> None:
-        """In the pool: do the command and answer, unless it was aborted meanwhile."""
+        """In the pool: do the command, and leave its answer to the session's second thread."""
         assert self.nexus is not None
         try:
             reply = self.nexus.execute(task.lun, task.cdb, task.data, _announced(task))
-            if not task.aborted:
-                self._answer(task, reply)
-                self.wire.flush()
         except Exception:
             log.exception("a command of %s ends by a defect of the target", self.login.initiator)
             self.stop()
-        finally:
-            self._running.discard(task)
-            task.done.set()
+            self._finished.put((task, None))
+        else:
+            self._finished.put((task, reply))
+
+    def _answer_finished(self) -> None:
+        """The second thread: answer what the pool has done, unless it was aborted meanwhile."""
+        while (finished := self._finished.get()) is not None:
+            task, reply = finished
+            try:
+                if reply is not None and not task.aborted:
+                    self._answer(task, reply)
+                    self.wire.flush()
+            except Exception:
+                log.exception("an answer to %s fails by a defect of the target", self.login.initiator)
+                self.stop()
+            finally:
+                self._running.discard(task)
+                task.done.set()
 
     def _refresh(self, task: Task) -> None:
         """REPORT LUNS is what an initiator sends when units came or went: their gates follow."""
