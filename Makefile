@@ -19,11 +19,11 @@ COMPILED := $(shell find vsw -name '*.pyx' -o -name '*.pxd' -o -name '*.h' | gre
 
 EXAMPLE := examples/two-vlans.toml examples/two-vlans.pcapng
 
-.PHONY: help demo test lint build differential differential-ovs bonding disk-conformance disk-crash mutants sanitize bench fresh record clean
+.PHONY: help demo test lint build differential differential-ovs bonding disk-conformance disk-crash e2e-disks mutants sanitize bench fresh record clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
 
 demo: $(STAMPS)/built ## Replay the example capture through the example topology
 	$(RUN) -m vsw check examples/two-vlans.toml
@@ -54,6 +54,9 @@ disk-conformance: $(STAMPS)/built $(STAMPS)/test ## Run libiscsi's conformance s
 disk-crash: $(STAMPS)/built $(STAMPS)/test ## Explore what crashes leave of raw and qcow2 images, thousands of states (uses qemu-utils)
 	$(RUN) -m pytest -m long -s -n $(JOBS) --benchmark-disable $(PYTEST_ARGS) tests/disk/test_crash.py tests/disk/test_killed.py \
 	    tests/disk/test_qcow2_random.py tests/disk/test_qcow2_qemu.py tests/disk/test_qcow2_hostile.py
+
+e2e-disks: $(STAMPS)/built $(STAMPS)/test ## Guests that live on our disks, over NBD and iSCSI, and boot (needs qemu-system-x86, busybox-static, extlinux)
+	$(RUN) -m pytest -m 'long and e2e' --benchmark-disable $(PYTEST_ARGS) tests/e2e/test_disks.py
 
 mutants: $(STAMPS)/built $(STAMPS)/test ## Show that the suite catches seeded mistakes in the datapath
 	$(RUN) scripts/mutants.py

@@ -36,11 +36,11 @@ modprobe -q -a $(cat /sys/bus/virtio/devices/*/modalias 2>/dev/null)
 for word in $(cat /proc/cmdline); do
     case $word in disks=*) wanted=${word#disks=} ;; booted=*) booted=${word#booted=} ;; esac
 done
-mkdir -p /mnt
+mkdir -p /disk
 disks() { cd /sys/block; ls -d [sv]d* 2>/dev/null; cd /; }
 tries=0
 until [ $(disks | wc -l) -ge $wanted ]; do
-    tries=$((tries + 1)); [ $tries -gt 600 ] && { echo "== missing: only $(disks | wc -l) of $wanted disks"; poweroff -f; }
+    tries=$((tries + 1)); [ $tries -gt 600 ] && break
     sleep 0.1
 done
 driver() {
@@ -50,18 +50,23 @@ driver() {
     esac
 }
 about() { echo "== $1 driver=$(driver $1) sectors=$(cat /sys/block/$1/size) block=$(cat /sys/block/$1/queue/logical_block_size) $2"; }
+if [ $(disks | wc -l) -lt $wanted ]; then
+    for disk in $(disks); do about $disk "is there, not all of the $wanted are"; done
+    dmesg | grep -iE 'scsi|sym|mpt|mega|ahci|ata|error' | tail -30 | sed 's/^/== /'
+    poweroff -f
+fi
 if [ -n "$booted" ]; then
     for disk in $(disks); do
-        mount -t ext4 /dev/${disk}1 /mnt && [ -e /mnt/vmlinuz ] && about $disk "booted $booted: $(cat /mnt/mark)"
-        umount /mnt
+        mount -t ext4 /dev/${disk}1 /disk && [ -e /disk/vmlinuz ] && about $disk "booted $booted: $(cat /disk/mark)"
+        umount /disk
     done
     poweroff -f
 fi
 for disk in $(disks); do
     if [ -b /dev/${disk}1 ]; then
-        mount -t ext4 /dev/${disk}1 /mnt || { about $disk "can't be mounted"; continue; }
-        about $disk "reads back: $(cd /mnt; sha256sum -c sum 2>&1 | tail -1)"
-        umount /mnt
+        mount -t ext4 /dev/${disk}1 /disk || { about $disk "can't be mounted"; continue; }
+        about $disk "reads back: $(cd /disk; sha256sum -c sum 2>&1 | tail -1)"
+        umount /disk
         continue
     fi
     fresh=yes
@@ -69,15 +74,15 @@ for disk in $(disks); do
     until [ -b /dev/${disk}1 ]; do sleep 0.1; done
     /tools/mke2fs -q -F -t ext4 -O ^64bit,^metadata_csum /dev/${disk}1 > /mke2fs.log 2>&1 ||
         { about $disk "can't be formatted: $(tail -1 /mke2fs.log)"; continue; }
-    mount -t ext4 /dev/${disk}1 /mnt || { about $disk "can't be mounted"; continue; }
-    dd if=/dev/urandom of=/mnt/data bs=64k count=64 conv=fsync 2>/dev/null
-    sha256sum /mnt/data > /tmp/sum; sed 's/\/mnt\///' /tmp/sum | dd of=/mnt/sum conv=fsync 2>/dev/null
+    mount -t ext4 /dev/${disk}1 /disk || { about $disk "can't be mounted"; continue; }
+    dd if=/dev/urandom of=/disk/data bs=64k count=64 conv=fsync 2>/dev/null
+    sha256sum /disk/data > /tmp/sum; sed 's/\/disk\///' /tmp/sum | dd of=/disk/sum conv=fsync 2>/dev/null
     if [ -e /boot/vmlinuz ] && [ "$(cat /sys/block/$disk/size)" = "$(cat /boot/sectors)" ]; then
-        cp /boot/vmlinuz /boot/initrd /boot/extlinux.conf /mnt/
-        echo "disk $(cat /boot/sectors)" > /mnt/mark
-        /tools/extlinux --install /mnt > /extlinux.log 2>&1 || { about $disk "has no boot loader: $(tail -1 /extlinux.log)"; }
+        cp /boot/vmlinuz /boot/initrd /boot/extlinux.conf /disk/
+        echo "disk $(cat /boot/sectors)" > /disk/mark
+        /tools/extlinux --install /disk > /extlinux.log 2>&1 || { about $disk "has no boot loader: $(tail -1 /extlinux.log)"; }
         dd if=/boot/mbr.bin of=/dev/$disk conv=notrunc,fsync 2>/dev/null
-        umount /mnt; sync
+        umount /disk; sync
         about $disk "can boot"
         continue
     fi

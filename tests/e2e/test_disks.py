@@ -79,7 +79,9 @@ def arguments(disks: tuple[Behind, ...], blockdevs: list[str], boot: int | None)
             card = cards[disk.controller] = "ide" if disk.controller == "ide" else f"card{len(cards)}"
             if disk.controller != "ide":  # the machine has it
                 yield from ("-device", f"{model.qemu},id={card}")
-        yield from ("-device", f"{disk.device or model.disk},bus={card}.0,drive=disk{number}{sizes if disk.device is None else ''}{first}")
+        # Linux's driver of the SAS 1068 sees no disk without a world wide name.
+        name = f",wwn={0x5000C50000000000 + number:#x}" if disk.controller == "lsisas1068" else ""
+        yield from ("-device", f"{disk.device or model.disk},bus={card}.0,drive=disk{number}{sizes if disk.device is None else ''}{name}{first}")
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +114,7 @@ def test_a_guest_lives_on_our_disks(kernel: Kernel, transport: str, disks: tuple
             blockdevs = [f"driver=iscsi,transport=tcp,portal={portal},target={TARGET},lun={lun}" for lun in range(len(served))]
         direct = ["-kernel", str(kernel.image), "-initrd", str(place / "initrd"), "-append", append]
         set_up = disk_guest.run_qemu([*arguments(disks, blockdevs, None), *direct], SECONDS)
+        assert "rebooting" in set_up, "\n".join(set_up)
         turn = set_up.index("rebooting")
         first, second = by_size(set_up[:turn]), by_size(set_up[turn + 1 :])
         assert set(first) == set(second) == {disk.sectors for disk in disks}

@@ -46,7 +46,7 @@ CONTROLLERS: Mapping[str, Controller] = MappingProxyType(
                 ("Linux 2.4+", "Windows 2000 to Server 2008 R2", "Solaris 10"), True,
             ),
             Controller(
-                "lsi53c895a", "LSI 53C895A", "parallel SCSI", 7, 8, "lsi53c895a", "scsi-hd", None, "sym53c8xx",
+                "lsi53c895a", "LSI 53C895A", "parallel SCSI", 7, 1, "lsi53c895a", "scsi-hd", None, "sym53c8xx",
                 ("Linux 2.4+", "Windows 2000, XP", "FreeBSD", "NetBSD"), True,
             ),
             Controller(
@@ -54,7 +54,7 @@ CONTROLLERS: Mapping[str, Controller] = MappingProxyType(
                 ("Linux 2.6+", "Windows Server 2008+", "FreeBSD"), True,
             ),
             Controller(
-                "megasas", "LSI MegaRAID SAS 1078", "SAS", 128, 1, "megasas", "scsi-hd", None, "megaraid_sas",
+                "megasas", "LSI MegaRAID SAS 1078", "SAS", 64, 1, "megasas", "scsi-hd", None, "megaraid_sas",
                 ("Linux 2.6+", "Windows Server 2008+"), True,
             ),
             Controller(
