@@ -83,6 +83,11 @@ class RecordingFile(HostFile):
         self.recorder.log.append(Change(offset, bytes(length)))
         super().punch(offset, length)
 
+    def reserve(self, offset: int, length: int) -> None:
+        if offset + length > self.size:
+            self.recorder.log.append(Change(0, b"", offset + length))
+        super().reserve(offset, length)
+
     def _truncate(self, size: int) -> None:
         self.recorder.log.append(Change(0, b"", size))
         super()._truncate(size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -216,3 +217,62 @@ def test_threads_that_share_clusters(path: Path) -> None:
         assert not failures
     report = check_image(path)
     assert (report.corruptions, report.leaks, report.marks) == (0, 0, 0), report
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A directory on a file system of 4 MiB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "vsw-test", str(place)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"can't mount a small file system here: {done.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_file_system_that_is_full(small: Path) -> None:
+    """The guest is told; what it has written is there; what it discards makes room."""
+    path = small / "disk.qcow2"
+    blocks = Qcow2Blocks.create(path, 64 << 20)
+    disk = bench(blocks)
+    written = 0
+    while (reply := transfer(disk, WRITE_10, written * 128, 128, bytes((written + 1,)) * 65536)).status == 0:  # type: ignore[attr-defined]
+        written += 1
+    assert 40 < written < 64
+    assert sense_code(reply) == SPACE_ALLOCATION_FAILED  # type: ignore[arg-type]
+    assert disk.do(SYNCHRONIZE_CACHE).status == 0
+    for number in range(written):
+        assert transfer(disk, READ_10, number * 128, 128).data == bytes((number + 1,)) * 65536  # type: ignore[attr-defined]
+    blocks.discard(0, 10 * 65536)
+    assert disk.do(SYNCHRONIZE_CACHE).status == 0
+    for number in range(written, written + 8):
+        assert transfer(disk, WRITE_10, number * 128, 128, bytes((number + 1,)) * 65536).status == 0  # type: ignore[attr-defined]
+    blocks.close()
+    report = check_image(path)
+    assert (report.corruptions, report.leaks) == (0, 0), report
+
+
+def test_scsi_past_two_tebibytes(path: Path) -> None:
+    """The last block of a disk of 5 TiB, written, unmapped and asked about; the file stays small."""
+    size = 5 << 40
+    last = size // 512 - 1
+    blocks = Qcow2Blocks.create(path, size)
+    disk = bench(blocks)
+    capacity = disk.do("9e10 0000000000000000 00000020 0000").data
+    assert int.from_bytes(capacity[:8], "big") == last
+    lba = last.to_bytes(8, "big").hex()
+    assert disk.do(f"8a00 {lba} 00000001 0000", b"L" * 512).status == 0
+    assert disk.do(f"8800 {lba} 00000001 0000").data == b"L" * 512
+    start = (last - 127).to_bytes(8, "big").hex()
+    assert disk.do(f"8800 {start} 00000080 0000").data == bytes(127 * 512) + b"L" * 512
+    status = disk.do(f"9e12 {start} 00000018 0000").data
+    assert (int.from_bytes(status[8:16], "big"), status[20]) == (last - 127, 0)  # mapped
+    assert disk.do("4200 00000000 00 0018 00", bytes.fromhex(f"0016 0010 00000000 {start} 00000080 00000000")).status == 0
+    assert disk.do(f"8800 {lba} 00000001 0000").data == bytes(512)
+    assert disk.do(f"9e12 {start} 00000018 0000").data[20] == 1  # deallocated
+    blocks.close()
+    assert path.stat().st_blocks * 512 < 1 << 20
+    assert check_image(path).sound

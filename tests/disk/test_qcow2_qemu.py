@@ -278,6 +278,35 @@ def test_an_image_that_qemu_left_dirty_is_repaired(tmp_path: Path) -> None:
     assert not check_image(path).dirty
 
 
+@pytest.mark.parametrize("image_format", ["raw", "qcow2"])
+def test_an_image_is_used_by_us_or_by_qemu(tmp_path: Path, image_format: str) -> None:
+    """QEMU's tools see our locks, and we see theirs."""
+    import subprocess
+
+    from vsw.disk.blocks import create_blocks, open_blocks
+
+    path = tmp_path / "disk"
+    create_blocks(path, SIZE, image_format).close()
+    with open_blocks(path, image_format):
+        assert 'Failed to get' in qemu.qemu_img("convert", "-f", image_format, "-O", "raw", path, tmp_path / "copy").stderr
+    with open_blocks(path, image_format, read_only=True):
+        qemu.must("convert", "-f", image_format, "-O", "raw", path, tmp_path / "copy")
+        assert 'Failed to get' in qemu.qemu_img("resize", "-f", image_format, path, "10M").stderr
+    arguments = ["qemu-io", "-f", image_format, str(path)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as guest:
+        assert guest.stdin is not None
+        assert guest.stdout is not None
+        guest.stdin.write("write -P 1 0 512\n")
+        guest.stdin.flush()
+        while "wrote" not in guest.stdout.readline():
+            pass
+        for read_only in (False, True):
+            with pytest.raises(BlockingIOError, match="in use by QEMU"):
+                open_blocks(path, image_format, read_only=read_only)
+        guest.stdin.write("quit\n")
+    open_blocks(path, image_format).close()
+
+
 # The same operations on both.
 
 

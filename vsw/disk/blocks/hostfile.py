@@ -13,6 +13,7 @@ import errno
 import fcntl
 import os
 import stat
+import struct
 from collections.abc import Sequence
 
 from .direct import FileDirect
@@ -28,6 +29,33 @@ UNSUPPORTED = (-errno.EOPNOTSUPP, -errno.ENOSYS, -errno.EINVAL)
 """What the kernel answers where files have no holes."""
 
 
+# QEMU tells others what it does with an image, and what it does not want of them, by shared locks on single bytes of the file (open file
+# description locks): byte 100 + P if it uses permission P, byte 200 + P if nobody else may.
+_USES, _FORBIDS = 100, 200
+_READ, _WRITE, _RESIZE = 0, 1, 3
+_FLOCK = struct.Struct("hhqqi")
+
+
+def _lock_as_qemu(fd: int, path: str, read_only: bool) -> None:
+    """Say to QEMU's tools and guests that the file is in use; raise ``EWOULDBLOCK`` if they use it in a way that does not go together."""
+    uses = (_READ,) if read_only else (_READ, _WRITE, _RESIZE)
+    forbids = (_WRITE, _RESIZE)
+    mine = [*(_USES + permission for permission in uses), *(_FORBIDS + permission for permission in forbids)]
+    theirs = [*(_FORBIDS + permission for permission in uses), *(_USES + permission for permission in forbids)]
+    for byte in mine:
+        try:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, byte, 1, 0))
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                raise OSError(errno.EWOULDBLOCK, f"{path}: in use by another program") from None
+            return  # a file system without such locks
+    for byte in theirs:
+        # Would anybody's shared lock stand in the way of an exclusive one?
+        kind, *_ = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)))
+        if kind != fcntl.F_UNLCK:
+            raise OSError(errno.EWOULDBLOCK, f"{path}: in use by QEMU, or by another program that locks images as it does")
+
+
 def open_storage(path: str, *, read_only: bool, flags: int = 0, lock: bool = True) -> tuple[int, os.stat_result]:
     """A descriptor of a regular file or block device, locked. Raises ``OSError``: ``EWOULDBLOCK`` if another writer has it."""
     # Opening a FIFO would wait for its other end, opening a tape would wind it: O_NONBLOCK keeps from that, and means nothing to files.
@@ -41,6 +69,7 @@ def open_storage(path: str, *, read_only: bool, flags: int = 0, lock: bool = Tru
                 fcntl.flock(fd, (fcntl.LOCK_SH if read_only else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise OSError(errno.EWOULDBLOCK, f"{path}: in use by another process, or by another disk of this one") from None
+            _lock_as_qemu(fd, path, read_only)
     except BaseException:
         os.close(fd)
         raise
@@ -124,7 +153,10 @@ class HostFile:
         self.size = size
 
     def reserve(self, offset: int, length: int) -> None:
-        """Take the range's space from the file system now."""
+        """Take the range's space from the file system now; the file grows if it has to."""
+        if self.fixed:
+            self.grow(offset + length)
+            return
         try:
             os.posix_fallocate(self.fd, offset, length)
         except OSError as error:

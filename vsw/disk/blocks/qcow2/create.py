@@ -135,7 +135,7 @@ def _write(
         length=length,
         compression=1 if zstd else 0,
     )
-    file.grow(total << bits)
+    file.reserve(0, total << bits)  # so that a full file system is told to a write, not to the flush that would fill the tables
     file.write(cluster, b"".join(((1 + table_clusters + block) << bits).to_bytes(8, "big") for block in range(blocks)))
     for block in range(blocks):
         counts = unpack(bytes(cluster), order)

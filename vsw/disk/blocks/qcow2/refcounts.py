@@ -278,6 +278,8 @@ class Refcounts:
         stop = start + len(blocks) + table + wanted
         if stop << self.bits > layout.MAX_HOST_OFFSET:
             raise OSError(errno.EFBIG, f"{self._file.path}: the file would be larger than its format can count")
+        if blocks or table:
+            self._file.reserve(start << self.bits, (len(blocks) + table) << self.bits)
         self._file.grow(stop << self.bits)
         if table:
             self._move_table(start + len(blocks), table)

@@ -138,7 +138,11 @@ def writable_table(core: Core, index: int) -> Table:
         return table
     cluster, _, _ = core.refcounts.take(1)
     host = cluster << core.bits
-    core.file.grow(host + core.cluster)
+    try:
+        core.file.reserve(host, core.cluster)  # a full file system is told to the write, not to a later flush
+    except BaseException:
+        core.refcounts.add(cluster, 1, -1)
+        raise
     if table is None:
         made = Table(host, core.tables.empty(), fresh=True)
     else:
