@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vsw.cli.check import check
+from vsw.cli.classify import classify
 from vsw.cli.disk import disk
 from vsw.cli.explain import explain
 from vsw.cli.replay import replay
@@ -52,6 +53,7 @@ def vsw(
 
 app.command()(replay)
 app.command()(explain)
+app.command()(classify)
 app.add_typer(tag)
 app.command()(check)
 app.add_typer(disk)

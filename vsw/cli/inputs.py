@@ -27,6 +27,7 @@ INGRESS_HELP = (
 AT_HELP = "TIME:PORT=up|down, TIME from the first frame on in ns, us, ms, s, m or h, for instance 5s:vmnic0=down. Repeatable."
 OUT_HELP = "Write what leaves by each port to a capture in this folder, called after the port. One worker then."
 FORMAT_HELP = "Of the captures of --out; pcap has times in nanoseconds."
+COLUMNS_HELP = "Write each frame's verdict, reason, ports and VLAN to this file: .npz, or .parquet (extra arrow)."
 STRICT_HELP = "A capture that can't be read to its end is an error (exit code 1), or a warning."
 
 

@@ -38,6 +38,7 @@ def replay(
     out: Annotated[str | None, typer.Option(metavar="DIR", help=inputs.OUT_HELP)] = None,
     file_format: Annotated[Format, typer.Option("--format", help=inputs.FORMAT_HELP)] = Format.PCAPNG,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Threads, where frames do not change what later frames meet.")] = 1,
+    columns: Annotated[str | None, typer.Option(metavar="FILE", help=inputs.COLUMNS_HELP)] = None,
     strict: Annotated[bool, typer.Option("--strict/--tolerant", help=inputs.STRICT_HELP)] = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output instead of tables.")] = False,
 ) -> int:
@@ -49,11 +50,16 @@ def replay(
       vsw replay lab.toml trace.pcap --ingress web1.0
       vsw replay lab.toml trace.pcapng --out egress/
       vsw replay lab.toml trace.pcap --at 5s:vmnic0=down --at 20s:vmnic0=up
+      vsw replay lab.toml trace.pcapng --columns verdicts.parquet
       tcpdump -w - | vsw replay lab.toml -
     """
+    from vsw.replay.columns import check as check_columns  # noqa: PLC0415
+    from vsw.replay.columns import write as write_columns  # noqa: PLC0415
     from vsw.replay.source import Source  # noqa: PLC0415
     from vsw.switch.switch import Switch  # noqa: PLC0415
 
+    if columns is not None:
+        check_columns(columns)
     topology, captures = inputs.split_files(files)
     events = [inputs.parse_at(text) for text in at or ()]
     switch = Switch(inputs.module_of(topology, module))
@@ -63,11 +69,15 @@ def replay(
         clock = inputs.events(source, events, switch.module)
         try:
             with _egress(switch.module, out, file_format, captures) as egress, progress("Replaying", source.size) as step:
-                result = switch.forward(source.frames, ingress=port, events=clock, workers=workers, columns=False, egress=egress, progress=step)
+                result = switch.forward(
+                    source.frames, ingress=port, events=clock, workers=workers, columns=columns is not None, egress=egress, progress=step
+                )
         except CaptureError as raised:
             if raised.result is None:
                 raise
             error, result = raised, raised.result
+        if columns is not None and not error:
+            write_columns(result, columns)
         problems = [error] if error else source.problems()
         if as_json:
             print(json.dumps(as_object(result, problems, {} if egress is None or error else egress.files), ensure_ascii=False))

@@ -162,6 +162,16 @@ class Result:
         """Yield ``(frame, port number, bytes, length on the wire)`` for every copy."""
         yield from copy_bytes(self._source, self.copies)
 
+    def to_arrow(self) -> Any:
+        """The columns as a ``pyarrow.Table``, one row a frame, names instead of numbers.  Needs the extra ``arrow``.
+
+        ``frame`` (from 1), ``verdict``, ``reason`` (null where the frame was not dropped), ``port_in`` (null: none), ``egress_port`` (null: none, or
+        ``several``), ``several``, ``vlan`` (null: not known), ``normalised``.
+        """
+        from vsw.switch.arrow import table  # noqa: PLC0415
+
+        return table(self)
+
     def summary(self) -> dict[str, Any]:
         """The totals under the stable keys of the command line's ``--json``.
 
