@@ -17,7 +17,7 @@ SECOND = 10**9
 # The keys are stable: a program may count on each of them.
 KEYS = {
     "module", "dialect", "ingress", "frames", "delivered", "consumed", "copies", "dropped", "filtered", "ports", "normalised", "time_backwards",
-    "workers", "seconds", "problems", "out",
+    "workers", "seconds", "problems", "out", "inferred",
 }  # fmt: skip
 PORT_KEYS = {"rx_frames", "rx_bytes", "tx_frames", "tx_bytes", "dropped", "filtered", "dropped_by_reason", "filtered_by_reason"}
 
@@ -112,7 +112,6 @@ def test_standard_input(arguments: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ((CAPTURE,), 2, "a topology is needed"),
         ((TOPOLOGY,), 2, "a capture is needed"),
         ((TOPOLOGY, TOPOLOGY, CAPTURE), 2, "one topology is needed, not 2"),
         ((TOPOLOGY, "-", "-"), 2, "standard input can be read once"),

@@ -10,6 +10,7 @@ from vsw.cli.check import check
 from vsw.cli.classify import classify
 from vsw.cli.disk import disk
 from vsw.cli.explain import explain
+from vsw.cli.infer import infer
 from vsw.cli.replay import replay
 from vsw.cli.tag import tag
 from vsw.cli.vm import app as vm
@@ -53,6 +54,7 @@ def vsw(
 
 app.command()(replay)
 app.command()(explain)
+app.command()(infer)
 app.command()(classify)
 app.add_typer(tag)
 app.command()(check)

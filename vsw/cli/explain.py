@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @ends_well
 def explain(
-    files: Annotated[list[str], typer.Argument(metavar="TOPOLOGY CAPTURE...", help=inputs.FILES_HELP, show_default=False)],
+    files: Annotated[list[str], typer.Argument(metavar=inputs.FILES, help=inputs.FILES_HELP, show_default=False)],
     frame: Annotated[int, typer.Option(min=1, help="The frame's number, counted from 1 as Wireshark does.", show_default=False)],
     module: Annotated[str | None, typer.Option(metavar="HOST/SWITCH", help=inputs.MODULE_HELP)] = None,
     ingress: Annotated[str | None, typer.Option(metavar="PORT", help=inputs.INGRESS_HELP)] = None,
@@ -38,16 +38,19 @@ def explain(
 
     topology, captures = inputs.split_files(files)
     events = [inputs.parse_at(text) for text in at or ()]
-    chosen = inputs.module_of(topology, module)
-    port = inputs.ingress_of(chosen, ingress)
+    known = None if topology is None else inputs.module_of(topology, module)
     with Source(captures) as source, progress("Explaining", frame) as step:
         source.keep()
+        chosen, notes = known or inputs.module_of(None, module, source)
+        port = inputs.ingress_of(chosen, ingress)
         found = explain_frame(chosen, source, frame - 1, ingress=port, events=inputs.events(source, events, chosen), progress=step)
     if as_json:
         print(json.dumps(as_object(found), ensure_ascii=False))
     else:
         from vsw.cli.show import show_explanation  # noqa: PLC0415
 
+        for note in notes:
+            print(note)
         show_explanation(found)
     if found.differences:
         complain("the reference and the datapath disagree about this frame: one of them has a bug; please report it, with the topology and the frame")

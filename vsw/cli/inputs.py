@@ -18,7 +18,10 @@ UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 36
 _AT = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)(ns|us|ms|s|m|h):(.+)=(up|down)", re.DOTALL)
 
 FILES = "[TOPOLOGY] CAPTURE..."
-FILES_HELP = "A topology (.toml), then captures: pcap or pcapng, also compressed with gzip or zstd; - is standard input. Several are merged by time."
+FILES_HELP = (
+    "A topology (.toml; without one it is inferred), then captures: pcap or pcapng, also compressed with gzip or zstd; - is standard input. "
+    "Several are merged by time."
+)
 MODULE_HELP = "HOST/SWITCH, where the topology has several."
 INGRESS_HELP = (
     "Where frames come in: a port's name or number, or source-mac. "
@@ -27,6 +30,7 @@ INGRESS_HELP = (
 AT_HELP = "TIME:PORT=up|down, TIME from the first frame on in ns, us, ms, s, m or h, for instance 5s:vmnic0=down. Repeatable."
 OUT_HELP = "Write what leaves by each port to a capture in this folder, called after the port. One worker then."
 FORMAT_HELP = "Of the captures of --out; pcap has times in nanoseconds."
+INFERRED = "The topology was inferred from the capture (vsw infer shows it)."
 COLUMNS_HELP = "Write each frame's verdict, reason, ports and VLAN to this file: .npz, or .parquet (extra arrow)."
 STRICT_HELP = "A capture that can't be read to its end is an error (exit code 1), or a warning."
 
@@ -39,19 +43,17 @@ class At(NamedTuple):
     up: bool
 
 
-def split_files(files: Iterable[str]) -> tuple[str, list[str]]:
-    """The topology and the captures of a command's arguments."""
+def split_files(files: Iterable[str]) -> tuple[str | None, list[str]]:
+    """The topology (None: it is to be inferred) and the captures of a command's arguments."""
     topologies = [file for file in files if file.endswith(".toml")]
     captures = [file for file in files if not file.endswith(".toml")]
-    if not topologies:
-        raise UsageError("a topology is needed: a file whose name ends in .toml, before the captures")
     if len(topologies) > 1:
         raise UsageError(f"one topology is needed, not {len(topologies)}: {', '.join(topologies)}")
     if not captures:
         raise UsageError("a capture is needed")
     if captures.count("-") > 1:
         raise UsageError("standard input can be read once")
-    return topologies[0], captures
+    return (topologies[0] if topologies else None), captures
 
 
 def parse_at(text: str) -> At:
@@ -95,12 +97,21 @@ def ingress_of(module: Module, text: str | None) -> str | int | None:
     return text if text is None or text == "source-mac" else port_of(module, text)
 
 
-def module_of(topology: str, name: str | None) -> Module:
-    """The module that the command is about."""
+def module_of(topology: str | None, name: str | None, source: Source | None = None) -> tuple[Module, list[str]]:
+    """The module that the command is about, and notes for people: without a topology one is inferred from the captures."""
     from vsw.config.load import load  # noqa: PLC0415
 
-    lab = load(topology)
+    if topology is None and source is not None:
+        from vsw.replay.sketch import infer_lab  # noqa: PLC0415
+
+        source.keep()
+        lab, sketch = infer_lab(source.captures, ", ".join(source.paths))
+        notes = [INFERRED, *sketch.notes]
+    elif topology is None:
+        raise UsageError("a topology is needed: a file whose name ends in .toml")
+    else:
+        lab, notes = load(topology), []
     try:
-        return lab.module(name)
+        return lab.module(name), notes
     except UsageError as error:
         raise UsageError(f"{error} with --module") from None if name is None else error

@@ -46,6 +46,7 @@ def replay(
 
     \b
     Examples:
+      vsw replay trace.pcapng
       vsw replay lab.toml trace.pcapng
       vsw replay lab.toml trace.pcap --ingress web1.0
       vsw replay lab.toml trace.pcapng --out egress/
@@ -62,9 +63,11 @@ def replay(
         check_columns(columns)
     topology, captures = inputs.split_files(files)
     events = [inputs.parse_at(text) for text in at or ()]
-    switch = Switch(inputs.module_of(topology, module))
-    port = inputs.ingress_of(switch.module, ingress)
+    known = None if topology is None else inputs.module_of(topology, module)
     with Source(captures, strict=strict) as source:
+        chosen, said = known or inputs.module_of(None, module, source)
+        switch = Switch(chosen)
+        port = inputs.ingress_of(chosen, ingress)
         error: CaptureError | None = None
         clock = inputs.events(source, events, switch.module)
         try:
@@ -80,10 +83,12 @@ def replay(
             write_columns(result, columns)
         problems = [error] if error else source.problems()
         if as_json:
-            print(json.dumps(as_object(result, problems, {} if egress is None or error else egress.files), ensure_ascii=False))
+            print(json.dumps(as_object(result, problems, {} if egress is None or error else egress.files, said), ensure_ascii=False))
         else:
             from vsw.cli.show import show_run  # noqa: PLC0415
 
+            for note in said:
+                print(note)
             show_run(result, source.names(), ingress)
             if egress is not None and not error:
                 print(f"\nWritten to {out}: {len(egress.files):,} captures, one a port")
@@ -100,6 +105,9 @@ def _egress(module: Module, out: str | None, file_format: Format, captures: list
     return Egress(module, out, format=file_format.value, comment=f"vsw replay of {', '.join(captures)}"[:4096])
 
 
-def as_object(result: Result, problems: list[CaptureError], files: dict[str, str]) -> dict[str, Any]:
-    """What ``--json`` prints: :meth:`Result.summary`, ``problems`` (why captures were not read to their end), ``out`` {port: path of its capture}."""
-    return {**result.summary(), "problems": [str(problem) for problem in problems], "out": files}
+def as_object(result: Result, problems: list[CaptureError], files: dict[str, str], said: list[str]) -> dict[str, Any]:
+    """What ``--json`` prints.
+
+    :meth:`Result.summary`, ``problems`` (why captures were not read to their end), ``out`` {port: path of its capture}, ``inferred`` (sentences).
+    """
+    return {**result.summary(), "problems": [str(problem) for problem in problems], "out": files, "inferred": said}
