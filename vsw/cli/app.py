@@ -8,6 +8,7 @@ import typer
 
 from vsw.cli.check import check
 from vsw.cli.classify import classify
+from vsw.cli.diff import diff
 from vsw.cli.disk import disk
 from vsw.cli.explain import explain
 from vsw.cli.infer import infer
@@ -54,6 +55,7 @@ def vsw(
 
 app.command()(replay)
 app.command()(explain)
+app.command()(diff)
 app.command()(infer)
 app.command()(classify)
 app.add_typer(tag)
