@@ -49,8 +49,9 @@ CONFIGURATION = struct.Struct("<QIIHBBIBBHIBBHIIIIIB3x")
 WRITEBACK_AT = 32
 """Offset of the field that switches the write cache, the only one that a guest may write."""
 
-# Of a SCSI host (VIRTIO 1.2, 5.6.3): events are not sent, so HOTPLUG and CHANGE are not offered.
+# Of a SCSI host (VIRTIO 1.2, 5.6.3). Events are not sent, so HOTPLUG is not offered; QEMU agrees on CHANGE whether it was offered or not.
 INOUT = 1 << 0
+CHANGE = 1 << 2
 FIXED_RINGS = 2
 """Rings of a SCSI host that carry no commands: control and events."""
 
@@ -158,7 +159,7 @@ class ScsiServer(DiskServer):
         wrong = [number for number in targets if not 0 <= number < MOST_TARGETS]
         if wrong or not targets:
             raise UsageError(f"a controller has targets 0 to {MOST_TARGETS - 1}, at least one, not {wrong or 'none'}")
-        self.features = BASE_FEATURES | INOUT
+        self.features = BASE_FEATURES | INOUT | CHANGE
         self._targets = dict(targets)
         self._nexuses: dict[int, Nexus] = {}
         self._scsi = ScsiRequests()
