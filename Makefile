@@ -19,7 +19,7 @@ COMPILED := $(shell find vsw -name '*.pyx' -o -name '*.pxd' -o -name '*.h' | gre
 
 EXAMPLE := examples/two-vlans.toml examples/two-vlans.pcapng
 
-.PHONY: help demo test lint build differential differential-ovs bonding disk-conformance disk-crash e2e-disks mutants sanitize bench fresh record clean
+.PHONY: help demo test lint build differential differential-ovs bonding disk-conformance disk-crash e2e-disks fuzz-vhost mutants sanitize bench fresh record clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -55,8 +55,11 @@ disk-crash: $(STAMPS)/built $(STAMPS)/test ## Explore what crashes leave of raw 
 	$(RUN) -m pytest -m long -s -n $(JOBS) --benchmark-disable $(PYTEST_ARGS) tests/disk/test_crash.py tests/disk/test_killed.py \
 	    tests/disk/test_qcow2_random.py tests/disk/test_qcow2_qemu.py tests/disk/test_qcow2_hostile.py
 
-e2e-disks: $(STAMPS)/built $(STAMPS)/test ## Guests that live on our disks, over NBD and iSCSI, and boot (needs qemu-system-x86, busybox-static, extlinux)
-	$(RUN) -m pytest -m 'long and e2e' --benchmark-disable $(PYTEST_ARGS) tests/e2e/test_disks.py
+e2e-disks: $(STAMPS)/built $(STAMPS)/test ## Guests that live on our disks, over NBD, iSCSI and vhost-user, and boot (needs qemu-system-x86, busybox-static, extlinux)
+	$(RUN) -m pytest -m 'long and e2e' --benchmark-disable $(PYTEST_ARGS) tests/e2e/test_disks.py tests/e2e/test_vhost_user.py
+
+fuzz-vhost: $(STAMPS)/built $(STAMPS)/test ## Attack vhost-user ports and disks as a hostile guest would, for VSW_FUZZ_SECONDS (300)
+	$(RUN) -m pytest -m long -s --benchmark-disable $(PYTEST_ARGS) tests/virtio/test_hostile.py
 
 mutants: $(STAMPS)/built $(STAMPS)/test ## Show that the suite catches seeded mistakes in the datapath
 	$(RUN) scripts/mutants.py
