@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from vsw.cli.assertion import check_rules
 from vsw.cli.check import check
 from vsw.cli.classify import classify
 from vsw.cli.diff import diff
@@ -56,6 +57,7 @@ def vsw(
 app.command()(replay)
 app.command()(explain)
 app.command()(diff)
+app.command("assert")(check_rules)
 app.command()(infer)
 app.command()(classify)
 app.add_typer(tag)

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vsw.cli import completing
 from vsw.cli.ending import ends_well
 from vsw.cli.inputs import STRICT_HELP
 from vsw.cli.progress import progress
@@ -39,7 +40,9 @@ class Form(StrEnum):
 def classify(
     capture: Annotated[str, typer.Argument(metavar="CAPTURE", help=SOURCE_HELP, show_default=False)],
     where: Annotated[str | None, typer.Option(metavar="FILTER", help=WHERE_HELP, show_default=False)] = None,
-    columns: Annotated[str | None, typer.Option(metavar="NAMES", help=COLUMNS_HELP, show_default="the usual ones")] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="NAMES", help=COLUMNS_HELP, show_default="the usual ones", autocompletion=completing.columns)
+    ] = None,
     form: Annotated[Form, typer.Option("--format", help="Parquet needs --out and the extra arrow.")] = Form.TABLE,
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Write to this file, which appears when it is complete.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Frames at most.", show_default=f"{TABLE_ROWS} of a table, else all")] = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vsw.cli import inputs
+from vsw.cli import completing, inputs
 from vsw.cli.ending import complain, ends_well
 from vsw.cli.progress import progress
 from vsw.errors import UsageError
@@ -28,8 +28,8 @@ def diff(
     before: Annotated[str, typer.Argument(metavar="BEFORE", help="A topology (.toml).", show_default=False)],
     after: Annotated[str, typer.Argument(metavar="AFTER", help="A topology (.toml).", show_default=False)],
     captures: Annotated[list[str], typer.Argument(metavar="CAPTURE...", help=CAPTURES_HELP, show_default=False)],
-    module: Annotated[str | None, typer.Option(metavar="HOST/SWITCH", help=inputs.MODULE_HELP)] = None,
-    ingress: Annotated[str | None, typer.Option(metavar="PORT", help=inputs.INGRESS_HELP)] = None,
+    module: Annotated[str | None, typer.Option(metavar="HOST/SWITCH", help=inputs.MODULE_HELP, autocompletion=completing.modules)] = None,
+    ingress: Annotated[str | None, typer.Option(metavar="PORT", help=inputs.INGRESS_HELP, autocompletion=completing.ports)] = None,
     at: Annotated[list[str] | None, typer.Option(metavar="EVENT", help=inputs.AT_HELP)] = None,
     capture: Annotated[str | None, typer.Option(metavar="FILE", help=CAPTURE_HELP)] = None,
     explained: Annotated[bool, typer.Option("--explain/--no-explain", help="Explain one frame of each group from the reference.")] = True,
@@ -80,7 +80,7 @@ def _write(found: Difference, source: Source, path: str) -> int:
     from vsw.capture import PcapngWriter  # noqa: PLC0415
     from vsw.replay.select import Selected  # noqa: PLC0415
 
-    names = [name[:120] for name in source.frames.interface_names()]
+    names = source.frames.interface_names()
     with PcapngWriter(path, names or [""], comment="frames whose fate changes between two topologies") as writer:
         return writer.write_all(Selected(source.frames, found.changed))
 

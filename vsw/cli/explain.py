@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vsw.cli import inputs
+from vsw.cli import completing, inputs
 from vsw.cli.ending import BAD_INPUT, complain, ends_well
 from vsw.cli.progress import progress
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def explain(
     files: Annotated[list[str], typer.Argument(metavar=inputs.FILES, help=inputs.FILES_HELP, show_default=False)],
     frame: Annotated[int, typer.Option(min=1, help="The frame's number, counted from 1 as Wireshark does.", show_default=False)],
-    module: Annotated[str | None, typer.Option(metavar="HOST/SWITCH", help=inputs.MODULE_HELP)] = None,
-    ingress: Annotated[str | None, typer.Option(metavar="PORT", help=inputs.INGRESS_HELP)] = None,
+    module: Annotated[str | None, typer.Option(metavar="HOST/SWITCH", help=inputs.MODULE_HELP, autocompletion=completing.modules)] = None,
+    ingress: Annotated[str | None, typer.Option(metavar="PORT", help=inputs.INGRESS_HELP, autocompletion=completing.ports)] = None,
     at: Annotated[list[str] | None, typer.Option(metavar="EVENT", help=inputs.AT_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vsw.cli import inputs
+from vsw.cli import completing, inputs
 from vsw.cli.ending import BAD_INPUT, complain, ends_well
 from vsw.cli.progress import progress
 from vsw.errors import CaptureError
@@ -32,8 +32,8 @@ class Format(StrEnum):
 @ends_well
 def replay(
     files: Annotated[list[str], typer.Argument(metavar=inputs.FILES, help=inputs.FILES_HELP, show_default=False)],
-    module: Annotated[str | None, typer.Option(metavar="HOST/SWITCH", help=inputs.MODULE_HELP)] = None,
-    ingress: Annotated[str | None, typer.Option(metavar="PORT", help=inputs.INGRESS_HELP)] = None,
+    module: Annotated[str | None, typer.Option(metavar="HOST/SWITCH", help=inputs.MODULE_HELP, autocompletion=completing.modules)] = None,
+    ingress: Annotated[str | None, typer.Option(metavar="PORT", help=inputs.INGRESS_HELP, autocompletion=completing.ports)] = None,
     at: Annotated[list[str] | None, typer.Option(metavar="EVENT", help=inputs.AT_HELP)] = None,
     out: Annotated[str | None, typer.Option(metavar="DIR", help=inputs.OUT_HELP)] = None,
     file_format: Annotated[Format, typer.Option("--format", help=inputs.FORMAT_HELP)] = Format.PCAPNG,
