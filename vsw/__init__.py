@@ -69,7 +69,14 @@ _HOME = {
     "translate_tag": "vsw.datapath.retag",
 }
 
-__all__ = sorted(_HOME)  # noqa: PLE0605  (computed, so that a name is written once)
+__all__ = sorted([*_HOME, "get_include"])  # noqa: PLE0605  (computed, so that a name is written once)
+
+
+def get_include() -> str:
+    """The folder to give a C compiler (``include_dirs``) and Cython (``include_path``) that build against vsw's headers and ``.pxd`` files."""
+    from pathlib import Path  # noqa: PLC0415
+
+    return str(Path(__file__).resolve().parent.parent)
 
 
 def __getattr__(name: str) -> Any:

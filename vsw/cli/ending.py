@@ -86,3 +86,9 @@ def _run(command: Callable[[], int]) -> int:
     except MemoryError as error:
         complain(f"out of memory {error}".rstrip())
         return BAD_INPUT
+    except ModuleNotFoundError as error:
+        # Live ports, guests and disks are not built elsewhere.
+        if sys.platform.startswith("linux") or not (error.name or "").startswith("vsw."):
+            raise
+        complain(f"this command needs Linux ({error.name} is not built on {sys.platform})")
+        return BAD_USAGE

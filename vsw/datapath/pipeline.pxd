@@ -131,9 +131,14 @@ cdef extern from "vsw/datapath/pipeline.h" nogil:
         vsw_burst burst
 
 
+# vsw_run of this module, for callers in C (see vsw/switch/entry.pyx): a run without Python.  Packed counters stay packed until somebody asks.
+ctypedef int (*vsw_run_call)(vsw_worker *w, vsw_source *s, const uint32_t *closed, uint64_t limit, uint32_t burst, int64_t until) noexcept nogil
+
+
 cdef class Worker:
     # One thread's share of a datapath: its burst, its counters.
     cdef vsw_worker *worker
+    cdef vsw_run_call call
     cdef readonly Datapath datapath
     cdef object arrays          # the counters' memory, as numpy arrays by name
     cdef object keep            # what the worker's pointers lead to

@@ -126,6 +126,7 @@ cdef class Worker:
 
     def __init__(self, Datapath datapath):
         self.datapath = datapath
+        self.call = <vsw_run_call>vsw_run
         self.arrays = {name: np.zeros(_ROWS, np.uint64) for name in ("rx", "tx")}
         self.worker.counters.rx = <uint64_t *>_address(self.arrays["rx"])
         self.worker.counters.tx = <uint64_t *>_address(self.arrays["tx"])
