@@ -8,14 +8,20 @@ VENV ?= .venv
 # Worker processes of the test suite, and compilers at work at once.
 JOBS ?= 2
 PYTEST_ARGS ?=
+# Of `make fuzz`: time for each target, and which (captures frames topology; all by default).
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?=
 
 STAMPS := $(VENV)/stamps
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check -q
 SYSTEM_PACKAGES := apt-get install -y python3-venv python3-dev gcc make
-CODE := $(wildcard vsw tests bench scripts setup.py)
+CODE := $(wildcard vsw tests bench scripts setup.py docs/conf.py docs/_ext examples)
 
 COMPILED := $(shell find vsw -name '*.pyx' -o -name '*.pxd' -o -name '*.h' | grep -v ' ')
+
+# Compiled modules, whose stubs are held against what they are.
+STUBS := $(subst /,.,$(patsubst %.pyi,%,$(shell find vsw -name '*.pyi')))
 
 EXAMPLE := examples/two-vlans.toml examples/two-vlans.pcapng
 
@@ -36,6 +42,9 @@ lint: $(STAMPS)/built $(STAMPS)/test ## ruff, cython-lint, mypy --strict
 	$(RUN) -m ruff check $(CODE)
 	PATH="$$(cd $(VENV)/bin && pwd):$$PATH" cython-lint vsw
 	$(RUN) -m mypy
+
+stubs: $(STAMPS)/built $(STAMPS)/test ## Hold the stubs of compiled modules against what they are
+	$(RUN) -m mypy.stubtest --mypy-config-file pyproject.toml --ignore-missing-stub --ignore-disjoint-bases --allowlist scripts/stubtest.txt $(STUBS)
 
 build: $(STAMPS)/built ## Set up the virtual environment and build the extensions
 
@@ -66,6 +75,29 @@ mutants: $(STAMPS)/built $(STAMPS)/test ## Show that the suite catches seeded mi
 
 sanitize: $(STAMPS)/built $(STAMPS)/test ## Run the suite under AddressSanitizer and UBSan, built into build/sanitize
 	JOBS=$(JOBS) scripts/sanitize.sh $(RUN) $(PYTEST_ARGS)
+
+.PHONY: stubs notebook hostile fuzz docs coverage wheel changelog
+hostile: $(STAMPS)/built $(STAMPS)/test ## Damaged captures through every command: cut at each byte, bytes turned over
+	$(RUN) -m pytest -m long -n $(JOBS) --dist worksteal --benchmark-disable $(PYTEST_ARGS) tests/hostile
+
+fuzz: $(STAMPS)/built $(STAMPS)/fuzz ## Fuzz readers, parsers and topologies, FUZZ_SECONDS each (needs clang; FUZZ_KEEP=1 keeps the corpus)
+	JOBS=$(JOBS) scripts/fuzz.sh $(RUN) $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+notebook: $(STAMPS)/built $(STAMPS)/notebook ## Run the example notebook, and compare with what it shows
+	$(RUN) -m pytest --benchmark-disable $(PYTEST_ARGS) tests/embed/test_notebook.py
+
+coverage: $(STAMPS)/built $(STAMPS)/coverage ## What the suite reaches: lines of .py and .pyx files, lines and branches of the C headers (slow)
+	JOBS=$(JOBS) scripts/coverage.sh $(RUN) $(PYTEST_ARGS)
+
+wheel: $(STAMPS)/built $(STAMPS)/release ## Build the wheel into dist/, and run it in a bare Debian root (root, debootstrap, patchelf)
+	scripts/wheel.sh $(RUN)
+
+changelog: $(STAMPS)/release ## Turn the fragments in changelog.d/ into a section of CHANGELOG.md
+	$(RUN) -m towncrier build --yes --version "$$($(RUN) -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])')"
+
+docs: $(STAMPS)/built $(STAMPS)/docs ## Build the documentation into build/docs; a warning is an error
+	$(RUN) -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo build/docs/index.html
 
 bench: $(STAMPS)/built $(STAMPS)/bench ## Measure (quiet machine; see docs/benchmarks.md)
 	$(RUN) -m pytest bench --benchmark-only --benchmark-columns=min,median,max
@@ -101,6 +133,26 @@ $(STAMPS)/package: $(STAMPS)/venv pyproject.toml
 
 $(STAMPS)/test: $(STAMPS)/package
 	VSW_SKIP_BUILD=1 $(PIP) install --no-build-isolation -e '.[test,lint]'
+	@touch $@
+
+$(STAMPS)/docs: $(STAMPS)/package
+	VSW_SKIP_BUILD=1 $(PIP) install --no-build-isolation -e '.[docs]'
+	@touch $@
+
+$(STAMPS)/notebook: $(STAMPS)/test
+	VSW_SKIP_BUILD=1 $(PIP) install --no-build-isolation -e '.[test,notebook]'
+	@touch $@
+
+$(STAMPS)/coverage: $(STAMPS)/test
+	VSW_SKIP_BUILD=1 $(PIP) install --no-build-isolation -e '.[test,coverage]'
+	@touch $@
+
+$(STAMPS)/release: $(STAMPS)/package
+	VSW_SKIP_BUILD=1 $(PIP) install --no-build-isolation -e '.[release]'
+	@touch $@
+
+$(STAMPS)/fuzz: $(STAMPS)/package
+	VSW_SKIP_BUILD=1 $(PIP) install --no-build-isolation -e '.[test,fuzz]'
 	@touch $@
 
 $(STAMPS)/bench: $(STAMPS)/package

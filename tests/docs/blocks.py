@@ -1,0 +1,186 @@
+"""Code blocks of a Markdown page: found, run in the order of the page, and their output held against what the page shows.
+
+=============  ========================================================================================================
+``console``    lines that begin with ``$ `` are commands for a shell (a line that ends with ``\\`` goes on); what follows up to the next one is their
+               output, standard error included.  Without any, the command need only succeed.  ``$ COMMAND; echo "exit code $?"`` shows a failure
+``python``     all of a page run in one process, in order; names stay from block to block
+``output``     what the block before it printed
+``toml``       must be TOML; with a ``hosts`` table it is a topology, and must load
+``json``       must be JSON
+=============  ========================================================================================================
+
+A line ``...`` in expected output stands for any lines, ``[...]`` within a line for any text.  A fence after the comment ``<!-- file: NAME -->`` is
+moreover written to that file, which the blocks after it may use.  ``<!-- not run: WHY -->`` before a fence leaves it alone.  What differs from run to
+run (seconds, rates) is made alike on both sides (:data:`VOLATILE`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+import vsw
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 120
+FENCE = re.compile(
+    r"(?:^<!-- (?P<note>[^\n]*) -->\n)?^(?P<fence>```+|~~~+)(?P<language>[\w+-]*)[^\n]*\n(?P<text>.*?)^(?P=fence)$", re.MULTILINE | re.DOTALL
+)
+RUN = {"console", "python", "output", "toml", "json"}
+#: What may differ from run to run, and what stands for it.
+VOLATILE = (
+    (re.compile(r"\b\d+(?:\.\d+)? (?:s|ms|µs|us|ns)\b"), "N s"),
+    (re.compile(r'"seconds": [\d.e-]+'), '"seconds": N'),
+    (re.compile(r"\b[\d,.]+ (?:[kMG])?(?:frames|bit|B)/s"), "N/s"),
+    (re.compile(r"/tmp/[\w./-]+"), "/tmp/N"),
+)
+
+
+class Block(NamedTuple):
+    """A fenced block: where it begins (line, from 1), its language, its text, and the comment before it."""
+
+    line: int
+    language: str
+    text: str
+    note: str
+
+
+class Command(NamedTuple):
+    """A command of a console block, and the output that the page shows; None if it shows none."""
+
+    line: int
+    text: str
+    output: str | None
+
+
+def blocks(path: Path) -> list[Block]:
+    """All fenced blocks of the page."""
+    text = path.read_text()
+    return [
+        Block(text.count("\n", 0, match.start("fence")) + 1, match["language"], match["text"], match["note"] or "") for match in FENCE.finditer(text)
+    ]
+
+
+def left_alone(block: Block) -> str:
+    """Why the page says that the block is not run; empty if it is."""
+    return block.note.removeprefix("not run:").strip() if block.note.startswith("not run:") else ""
+
+
+def commands(block: Block) -> list[Command]:
+    """The commands of a console block."""
+    found: list[Command] = []
+    for number, line in enumerate(block.text.splitlines(), start=block.line + 1):
+        if found and found[-1].text.endswith("\\") and found[-1].output is None:
+            found[-1] = found[-1]._replace(text=found[-1].text[:-1] + line.lstrip("> "))
+        elif line.startswith("$ "):
+            found.append(Command(number, line[2:], None))
+        else:
+            assert found, f"line {number}: a console block begins with a command: $ ..."
+            found[-1] = found[-1]._replace(output=(found[-1].output or "") + line + "\n")
+    return found
+
+
+def alike(text: str) -> list[str]:
+    """The lines of the text as they are compared."""
+    for pattern, stand_in in VOLATILE:
+        text = pattern.sub(stand_in, text)
+    # Columns and rules of tables are as wide as what they hold: a number of seconds may move what stands behind it.
+    return [re.sub(r"─+", "─", re.sub(r" +", " ", line.rstrip())) for line in text.strip("\n").splitlines()]
+
+
+def matches(expected: list[str], found: list[str]) -> bool:
+    """Equal, where a line ``...`` stands for any number of lines, and ``[...]`` within a line for any text."""
+    if not expected:
+        return not found
+    if expected[0].strip() == "...":
+        return any(matches(expected[1:], found[start:]) for start in range(len(found) + 1))
+    if not found:
+        return False
+    pattern = expected[0].replace("[...]", "\0")
+    for special in "[]*?":
+        pattern = pattern.replace(special, {"[": "[[]", "]": "[]]", "*": "[*]", "?": "[?]"}[special]) if special != "]" else pattern
+    return fnmatchcase(found[0], pattern.replace("\0", "*")) and matches(expected[1:], found[1:])
+
+
+def environment() -> dict[str, str]:
+    """What a reader of the page has: ``vsw`` on the path, a wide terminal, no colours."""
+    programs = str(Path(sys.executable).parent)
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return {
+        **os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": path, "PYTHONWARNINGS": "error",
+        "COLUMNS": "160", "NO_COLOR": "1", "LC_ALL": "C.UTF-8", "TZ": "UTC",
+    }  # fmt: skip
+
+
+class Page:
+    """A page whose blocks are run one after the other in a folder of its own, where ``examples`` is that of the checkout."""
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        self.path = path
+        self.folder = folder
+        (folder / "examples").symlink_to(ROOT / "examples")
+        self.programs: list[tuple[Block, Block | None]] = []
+
+    def run(self) -> list[str]:
+        """What went otherwise than the page says."""
+        wrong: list[str] = []
+        found = blocks(self.path)
+        programs = [number for number, block in enumerate(found) if block.language == "python" and not left_alone(block)]
+        for number, block in enumerate(found):
+            if left_alone(block):
+                continue
+            if block.note.startswith("file:"):
+                target = self.folder / block.note.removeprefix("file:").strip()
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(block.text)
+            try:
+                if block.language == "console":
+                    for command in commands(block):
+                        wrong += self.console(command)
+                elif block.language == "toml" and "hosts" in tomllib.loads(block.text):
+                    vsw.loads(block.text, file=f"{self.path.name}:{block.line}")
+                elif block.language == "json":
+                    json.loads(block.text)
+            except (ValueError, vsw.VswError) as error:
+                wrong.append(f"{self.path.name}:{block.line}: {error}")
+            if programs and number == programs[-1]:
+                wrong += self.python([(found[place], found[place + 1] if place + 1 < len(found) else None) for place in programs])
+        return wrong
+
+    def console(self, command: Command) -> list[str]:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", command.text], cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+        where = f"{self.path.name}:{command.line}: $ {command.text}"
+        if done.returncode:
+            return [f"{where}\nexit code {done.returncode}\n{done.stdout}"]
+        if command.output is None or matches(alike(command.output), alike(done.stdout)):
+            return []
+        return [f"{where}\n--- the page says\n{command.output}--- it printed\n{done.stdout}"]
+
+    def python(self, programs: list[tuple[Block, Block | None]]) -> list[str]:
+        """All blocks in one process; each one's output is told from the next one's by a mark."""
+        mark = "\0end of block\0"
+        text = "".join(f"{block.text}\nprint({mark!r}, flush=True)\n" for block, _ in programs)
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", text], cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+        printed = done.stdout.split(f"{mark}\n")
+        if done.returncode:
+            block = programs[min(len(printed), len(programs)) - 1][0]
+            return [f"{self.path.name}:{block.line}: {done.stdout}{done.stderr}"]
+        wrong = []
+        for (block, after), output in zip(programs, printed, strict=False):
+            expected = after.text if after is not None and after.language == "output" else None
+            if expected is not None and not matches(alike(expected), alike(output)):
+                wrong.append(f"{self.path.name}:{block.line}\n--- the page says\n{expected}--- it printed\n{output}")
+        return wrong

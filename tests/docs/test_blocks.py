@@ -1,0 +1,72 @@
+"""Every command and every program that the documentation shows, run, and its output compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import RUN, Block, Page, alike, blocks, commands, left_alone, matches
+from tests.source.tree import ROOT, name
+
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)]
+#: Fences that hold nothing to run: directives of MyST (in braces), plain text, code of other languages that tests elsewhere compile.
+PLAIN = {"", "text", "sh", "cython", "c", "diff", "xml", "http"}
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if any(block.language in RUN for block in blocks(path))], ids=name)
+def test_the_page_does_what_it_says(path: Path, tmp_path: Path) -> None:
+    wrong = Page(path, tmp_path).run()
+    assert not wrong, "\n\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_fences_are_of_a_known_kind(path: Path) -> None:
+    assert {block.language for block in blocks(path)} <= RUN | PLAIN
+    assert all(left_alone(block) for block in blocks(path) if block.note.startswith("not run"))
+
+
+def test_output_stands_behind_a_program() -> None:
+    for path in PAGES:
+        found = blocks(path)
+        for before, block in zip([None, *found], found, strict=False):
+            assert block.language != "output" or (before is not None and before.language == "python"), f"{path}:{block.line}"
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "same"),
+    [
+        ("a\nb\n", "a\nb", True),
+        ("in 0.012 s\n", "in 3.5 s\n", True),
+        ("12 frames in 0.012 s\n", "13 frames in 0.012 s\n", False),
+        ("a\n...\nz\n", "a\nb\nc\nz\n", True),
+        ("a\n...\nz\n", "a\nb\nc\n", False),
+        ("written to [...], all\n", "written to x*[y], all\n", True),
+        ("a *b [c] d?\n", "a *b [c] d?\n", True),
+        ("a *b\n", "a xb\n", False),
+        ("a\n", "", False),
+        ("", "a\n", False),
+        ("a   b\n────\n", "a b\n──\n", True),
+    ],
+)
+def test_output_is_compared(expected: str, found: str, same: bool) -> None:
+    assert matches(alike(expected), alike(found)) is same
+
+
+def test_commands_are_told_from_their_output() -> None:
+    block = Block(10, "console", "$ one \\\n    more\nprinted\n$ two\n", "")
+    assert [(command.line, command.text, command.output) for command in commands(block)] == [(11, "one more", "printed\n"), (14, "two", None)]
+
+
+def test_what_a_page_gets_wrong_is_seen(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```console\n$ echo one\ntwo\n$ false\n```\n\n```python\nprint(1)\n```\n```output\n2\n```\n\n```toml\n[hosts\n```\n\n"
+        "<!-- not run: no such program -->\n```console\n$ no-such-program\n```\n\n<!-- file: a.txt -->\n```text\nx\n```\n\n"
+        "```console\n$ cat a.txt\nx\n```\n"
+    )
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    wrong = Page(page, folder).run()
+    assert [text.split("\n")[0].split(": ")[0] for text in wrong] == ["page.md:2", "page.md:4", "page.md:7", "page.md:14"]
