@@ -212,7 +212,7 @@ class Recording:
                 yield place, applied(self.base, known, [pending[number] for number in chosen])
 
     def allowed(self, place: int) -> tuple[np.ndarray, list[set[int]]]:
-        """What each sector may hold after a crash at ``place``: (the durable number, the sets of all that are allowed)."""
+        """What each sector may hold after a crash at ``place``: (one number that is allowed, the sets of all that are)."""
         begun = [step for step in self.steps if step.start <= place]
         flushed = max((number for number, step in enumerate(begun) if step.flush and step.stop <= place), default=-1)
         before = begun[flushed].after if flushed >= 0 else self.initial
@@ -230,6 +230,8 @@ class Recording:
             if step.fua is not None and step.stop < place:  # the last event may still be on its way
                 for sector in range(*step.fua):
                     sets[sector] = {int(step.after[sector])}
+                before = before.copy()
+                before[slice(*step.fua)] = step.after[slice(*step.fua)]
             previous = step.after
         return before, sets
 
@@ -291,6 +293,7 @@ class Explorer:
     states: int = 0
     asked: int = 0
     leaky: int = 0
+    _allowed: tuple[tuple[int, int], np.ndarray, list[set[int]]] | None = None
 
     def explore(self, recording: Recording, chance: random.Random, each: int, every: int = 1) -> None:
         seen: set[int] = set()
@@ -327,9 +330,13 @@ class Explorer:
                 self._compare(recording, place, blocks, where + ", repaired")
 
     def _compare(self, recording: Recording, place: int, blocks: Blocks, where: str) -> None:
-        _, sets = recording.allowed(place)
+        if self._allowed is None or self._allowed[0] != (id(recording), place):
+            before, sets = recording.allowed(place)
+            self._allowed = ((id(recording), place), before, sets)
+        _, before, sets = self._allowed
         found = number_of(blocks.read(0, blocks.size))
-        for sector in range(min(len(found), len(sets))):
+        common = min(len(found), len(sets))
+        for sector in np.flatnonzero(found[:common] != before[:common]).tolist():
             if int(found[sector]) not in sets[sector]:
                 raise LostError(f"{where}: sector {sector} holds {found[sector]}, not one of {sorted(sets[sector])}")
 

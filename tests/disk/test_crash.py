@@ -136,6 +136,24 @@ def test_no_crash_while_a_snapshot_is_applied_leaves_a_mixture(place: Path) -> N
     recording.blocks.close()
 
 
+@pytest.mark.long
+def test_no_crash_while_the_refcount_table_moves(place: Path) -> None:
+    """A file that outgrows its refcount table of one cluster: 64 entries, each for 64 clusters of 512 bytes."""
+    path = place / "disk"
+    with Qcow2Blocks.create(path, 4 << 20, cluster_size=512, refcount_bits=64) as blocks:
+        blocks.write(2 << 20, content(7, 3950))
+        before = blocks.core.header.refcount_offset
+    recording = Recording(path, "qcow2")
+    for number in range(2):
+        recording.do(lambda blocks: blocks.write(number * 20_480, content(8 + number, 40)))  # noqa: B023
+        recording.do(lambda blocks: blocks.flush(), flush=True)
+    assert recording.blocks.core.header.refcount_offset != before  # type: ignore[attr-defined]
+    judge = explorer(place, every=10)
+    judge.explore(recording, random.Random(2), each=4, every=3)
+    recording.blocks.close()
+    assert judge.states > 25
+
+
 @pytest.mark.parametrize("kind", ["4096", "512", "overlay"])
 def test_no_crash_while_the_size_changes(place: Path, kind: str) -> None:
     recording = record(place, kind, seed=9, steps=8)

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import ImageError
 from .blocks import Blocks, Kind, create_blocks, open_blocks
+from .blocks.qcow2.check import Repair, check_image
 from .creation import give_name, refuse_existing
 
 PIECE = 4 << 20
@@ -108,6 +109,8 @@ def _resumable(target: Target, plan: dict[str, Any]) -> int:
 @contextlib.contextmanager
 def _opened(target: Target, size: int, resume: bool) -> Iterator[Blocks]:
     if resume:
+        if target.format == "qcow2":  # who was killed has leaked what he had allocated last
+            check_image(target.partial, Repair.SAFE)
         made = open_blocks(target.partial, target.format)
         if made.size != size:
             made.close()
