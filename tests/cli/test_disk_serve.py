@@ -85,6 +85,33 @@ def test_both_transports_reach_the_same_disks(place: Path) -> None:
                 assert initiator.command(read_16(0, 1), read=512, lun=1).data == b"nbd." * 128
 
 
+def test_a_qcow2_image_over_its_base(place: Path) -> None:
+    """The base lies where --allow says, else it is refused."""
+    (place / "bases").mkdir()
+    (place / "images").mkdir()
+    with create_blocks(place / "bases" / "base.qcow2", SIZE, "qcow2") as base:
+        base.write(0, b"from the base")
+    over = {"backing": "../bases/base.qcow2", "backing_format": "qcow2", "backing_directories": [str(place / "bases")]}
+    create_blocks(place / "images" / "web.qcow2", SIZE, "qcow2", **over).close()
+    refused = run("disk", "serve", place / "images" / "web.qcow2")
+    assert (refused.returncode, "outside of the allowed directories" in refused.stderr) == (1, True), refused.stderr
+    with serving(place, "images/web.qcow2", "--allow", "bases") as told:
+        assert (told["disks"][0]["format"], told["disks"][0]["urls"]) == ("qcow2", ["nbd+unix:///web?socket=images/web.sock"])
+        with Client(str(place / "images" / "web.sock")) as client:
+            client.go("web")
+            assert client.read(0, 13) == b"from the base"
+            client.write(0, b"over")
+    with open_blocks(place / "bases" / "base.qcow2", "qcow2") as base:
+        assert base.read(0, 13) == b"from the base"
+
+
+def test_two_images_of_one_name(place: Path) -> None:
+    (place / "other").mkdir()
+    create_blocks(place / "other" / "a.img", SIZE).close()
+    with serving(place, "a.img", "other/a.img", "--socket", "s") as told:
+        assert [(disk["export"], disk["serial"]) for disk in told["disks"]] == [("a", "a"), ("a-2", "a-2")]
+
+
 def test_read_only_disks(place: Path) -> None:
     with serving(place, "a.img", "--read-only", "--socket", "1") as one, serving(place, "a.img", "--read-only", "--socket", "2"):
         assert one["disks"][0]["read_only"]
@@ -176,7 +203,7 @@ def test_the_disks_of_a_machine(place: Path) -> None:
         (["a.img", "--serial", "1", "--serial", "2"], 2, "once for each of the 1 disks"),
         (["a.img", "--iscsi", "--port", "0", "--target", "web"], 2, "must look like iqn"),
         (["a.img", "--iscsi", "--port", "0", "--block-size", "1024"], 2, "block size 1024"),
-        (["a.img", "--format", "vhd"], 2, "'vhd' is not known"),
+        (["a.img", "--format", "vhd"], 2, "(found 'vhd')"),
         (["lab.toml"], 2, "with --vm"),
         (["a.img", "--nbd-port", "0", "--listen", "203.0.113.77"], 1, "can't listen on 203.0.113.77"),
     ],

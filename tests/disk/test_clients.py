@@ -110,7 +110,7 @@ def test_fio_with_verification(place: Path, kind: str, connections: int) -> None
     with serving(place, kind) as (url, _):
         part = SIZE // connections // 65536 * 65536
         words = ["fio", "--ioengine=nbd", f"--uri={url}", "--rw=randwrite", "--bsrange=512-65536", "--iodepth=32", "--verify=crc32c"]
-        words += ["--do_verify=1", "--verify_fatal=1", "--randrepeat=1", "--fsync=64", "--output-format=json"]
+        words += ["--do_verify=1", "--verify_fatal=1", "--verify_state_save=0", "--randrepeat=1", "--fsync=64", "--output-format=json"]
         for job in range(connections):
             words += [f"--name=job{job}", f"--offset={job * part}", f"--size={part}"]
         told = do(*words)

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vsw.cli.disk_open import ALLOW_HELP, BACKING_FORMAT_HELP, chosen_format, open_image
 from vsw.cli.ending import complain, ends_well
 from vsw.cli.sizes import size_text
 from vsw.errors import UsageError
 
 if TYPE_CHECKING:
+    from vsw.disk.blocks import Blocks
     from vsw.disk.serve.serving import Disk, Iscsi, Nbd, Serving
 
 FILES_HELP = "Images, or one topology (.toml): then the disks of its VM --vm."
@@ -46,6 +48,8 @@ def serve(
     chap: Annotated[Path | None, typer.Option(metavar="FILE", help=CHAP_HELP)] = None,
     vm: Annotated[str | None, typer.Option(metavar="NAME", help="Whose disks, with a topology.")] = None,
     image_format: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP)] = None,
+    backing_format: Annotated[str | None, typer.Option(metavar="FORMAT", help=BACKING_FORMAT_HELP)] = None,
+    allow: Annotated[list[Path] | None, typer.Option(metavar="DIR", help=ALLOW_HELP)] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Refuse every change; several may then serve a file.")] = False,
     block_size: Annotated[int, typer.Option(help="512 or 4096 bytes, as SCSI shows it.")] = 512,
     removable: Annotated[bool, typer.Option("--removable", help="SCSI initiators may eject the medium.")] = False,
@@ -67,7 +71,12 @@ def serve(
     logging.basicConfig(format="%(message)s", level=logging.INFO if verbose else logging.WARNING)
     with _signals() as wait:
         with contextlib.ExitStack() as opened:
-            name, disks = _of_vm(files, vm, opened) if vm is not None else _of_files(files, image_format, read_only, block_size, removable, opened)
+            if vm is not None:
+                name, disks = _of_vm(files, vm, opened)
+            else:
+                words = {"read_only": read_only, "block_size": block_size, "removable": removable}
+                images = [_open(file, image_format, backing_format, allow, read_only, opened) for file in files]
+                name, disks = str(files[0].with_suffix("")), _named(files, images, words)
             disks = _with_serials(disks, serial or [])
             over_nbd = _nbd(name, nbd, socket, nbd_port, listen, iscsi)
             over_iscsi = _iscsi(name, iscsi, port, listen, target, chap)
@@ -109,27 +118,29 @@ def _signals() -> Iterator[Callable[[], None]]:
             signal.set_wakeup_fd(before)
 
 
-def _of_files(
-    files: list[Path], image_format: str | None, read_only: bool, block_size: int, removable: bool, opened: contextlib.ExitStack
-) -> tuple[str, list[Disk]]:
-    from vsw.disk.blocks import open_blocks  # noqa: PLC0415
-    from vsw.disk.creation import format_by_name  # noqa: PLC0415
+def _open(
+    file: Path, image_format: str | None, backing_format: str | None, allow: list[Path] | None, read_only: bool, opened: contextlib.ExitStack
+) -> Blocks:
+    if file.suffix == ".toml":
+        raise UsageError("a topology is served alone, and with --vm")
+    image = open_image(file, chosen_format(file, image_format), read_only=read_only, allow=allow, backing_format=backing_format)
+    return opened.enter_context(image)
+
+
+def _named(files: list[Path], images: list[Blocks], words: dict[str, Any]) -> list[Disk]:
+    """The images under the names of their files; a name that is taken gets a number."""
     from vsw.disk.serve.serving import Disk, serial_of  # noqa: PLC0415
 
-    if any(file.suffix == ".toml" for file in files):
-        raise UsageError("a topology is served alone, and with --vm")
-    disks: list[Disk] = []
-    for file in files:
-        blocks = opened.enter_context(open_blocks(file, image_format or format_by_name(file), read_only=read_only))
+    disks: dict[str, Disk] = {}
+    for file, blocks in zip(files, images, strict=True):
         name = file.stem
-        taken = {disk.name for disk in disks}
         number = 1
-        while name in taken:
+        while name in disks:
             number += 1
             name = f"{file.stem}-{number}"
-        store = None if read_only else file.with_name(f"{file.name}.reservations")
-        disks.append(Disk(name, blocks, serial_of(name), str(file), read_only, block_size, removable, store))
-    return str(files[0].with_suffix("")), disks
+        store = None if words["read_only"] else file.with_name(f"{file.name}.reservations")
+        disks[name] = Disk(name, blocks, serial_of(name), str(file), store=store, **words)
+    return list(disks.values())
 
 
 def _of_vm(files: list[Path], vm: str, opened: contextlib.ExitStack) -> tuple[str, list[Disk]]:
