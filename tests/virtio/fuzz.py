@@ -189,7 +189,14 @@ class Attack:
             )
             if number == 0:
                 self.front.memory[place : place + 16] = struct.pack("<IIQ", luck.choice([0, 1, 4, 8, 11, 13, 99]), 0, luck.choice([0, 1, 8, 1 << 40]))
-                if luck.random() < 0.5:
+                if luck.random() < 0.3:
+                    offload = luck.choice([0, 1, 1]), luck.choice([0, 1, 4, 0x81, 0x84, 3, luck.getrandbits(8)]), 54, self.small() & 0xFFFF
+                    asked = struct.pack("<BBHHHHH", *offload, luck.choice([34, 38, 54, 0, self.small() & 0xFFFF]), luck.choice([16, 6, 0xFFFF]), 0)
+                    tags = bytes((0x81, 0, 0, 10)) * luck.randrange(3)
+                    kind, ip = luck.choice([(bytes((8, 0)), bytes((0x45,)) + bytes(8) + bytes((6,))), (bytes((0x86, 0xDD)), bytes((0x60,)))])
+                    head = asked + bytes(12) + tags + kind + ip.ljust(20 if len(ip) > 1 else 40, b"\0") + bytes(12) + bytes((0x50,))
+                    self.front.memory[place : place + len(head)] = head
+                elif luck.random() < 0.5:
                     address = bytes((1, luck.choice([0, 0, 1, 7]), 0x40, luck.choice([0, 1]))) + bytes(15)
                     self.front.memory[place : place + 20] = address + luck.choice([b"\x28", b"\x2a", b"\x12", b"\xa0", luck.randbytes(1)])
         if luck.random() < 0.15:

@@ -10,12 +10,13 @@
  * walk.  Transmit: likewise; what the guest has no buffers for is dropped, as a card does (its ring is the backlog).
  *
  * Thread-safety: rings 2i+1 and the arena belong to the port's home, rings 2i to whoever holds the port's lock.  The control side (vhost_user.pyx)
- * changes `header`, `mergeable` and `csum` only while no ring runs.  */
+ * changes `header`, `mergeable`, `csum` and `tso` only while no ring runs.  */
 #ifndef VSW_PORTS_VHOST_USER_H
 #define VSW_PORTS_VHOST_USER_H
 
 #include <sys/epoll.h>
 
+#include "vsw/ports/offload.h"
 #include "vsw/ports/port.h"
 #include "vsw/virtio/ring.h"
 
@@ -48,9 +49,12 @@ typedef struct vsw_vhost {
     uint32_t pairs;
     uint32_t header;                   /* bytes before each frame */
     uint32_t mergeable;                /* a frame for the guest may lie in several chains */
+    uint32_t csum;                     /* the guest may leave checksums to us */
+    uint32_t tso;                      /* and segments, of these types (a bit for each vsw GSO type) */
     uint32_t turn;                     /* the pair that receive() looks at first */
     uint32_t used;                     /* bytes of the arena that hold frames */
     uint8_t *arena;                    /* VSW_NET_ARENA bytes, with VSW_SLACK on either side */
+    vsw_gso *gso;                      /* the segment that is being cut, the home's */
     vsw_chain *from_guest, *to_guest; /* for chains of several buffers; the home's and the lock's */
 } vsw_vhost;
 
@@ -108,13 +112,46 @@ static inline uint8_t *vsw_vhost_place(vsw_vhost *v, vsw_slots *slots, uint32_t 
     return place;
 }
 
-/* A frame without what was not negotiated. */
+/* Whether there is nothing to be done for the guest. */
 static inline int vsw_net_plain(const vsw_net_header *header) {
     return !(header->flags & VSW_NET_NEEDS_CSUM) && header->gso_type == VSW_NET_GSO_NONE;
 }
 
-/* Takes the frame of a chain into row `row`; 0: there was none in it (it is counted), or the ring has failed. */
-static inline int vsw_vhost_take(vsw_vhost *v, vsw_ring *ring, const vsw_net_piece *piece, vsw_burst *burst, uint32_t row, vsw_slots *slots) {
+/* The next pieces of the segment that is being cut, into at most `limit` rows. */
+static inline uint32_t vsw_vhost_pieces(vsw_vhost *v, vsw_burst *burst, uint32_t first, uint32_t limit, vsw_slots *slots) {
+    uint32_t rows = 0;
+    for (; v->gso->length && rows < limit; rows++) {
+        uint32_t length = vsw_gso_next_length(v->gso);
+        uint8_t *place = vsw_vhost_place(v, slots, first + rows, length);
+        vsw_gso_next(v->gso, place);
+        vsw_live_row(&v->live, burst, first + rows, place, length, length);
+    }
+    return rows;
+}
+
+/* A frame for which something is to be done: rows that it made, -1: it is none. */
+static inline int vsw_vhost_offload(
+    vsw_vhost *v, vsw_chain *chain, const vsw_net_header *header, vsw_burst *burst, uint32_t row, uint32_t limit, vsw_slots *slots) {
+    uint64_t length = chain->readable_bytes - v->header;
+    if (!(header->flags & VSW_NET_NEEDS_CSUM) || !v->csum || length > VSW_GSO_BYTES) return -1;
+    if (header->gso_type == VSW_NET_GSO_NONE) {
+        uint8_t *place = vsw_vhost_place(v, slots, row, (uint32_t)length);
+        vsw_chain_read(chain, v->header, place, (size_t)length);
+        if (!vsw_csum_complete(place, (uint32_t)length, header->csum_start, header->csum_offset)) return -1;
+        vsw_live_row(&v->live, burst, row, place, (uint32_t)length, (uint32_t)length);
+        return 1;
+    }
+    uint32_t type = header->gso_type & ~(uint32_t)VSW_GSO_ECN;
+    if (type > VSW_GSO_TCPV6 || !(v->tso >> type & 1)) return -1;
+    vsw_chain_read(chain, v->header, v->gso->bytes, (size_t)length);
+    if (!vsw_gso_begin(v->gso, (uint32_t)length, header->gso_type, header->gso_size, header->csum_start, header->csum_offset)) return -1;
+    return (int)vsw_vhost_pieces(v, burst, row, limit, slots);
+}
+
+/* Takes the frame of a chain into row `row` and, if it is a segment, up to `limit` rows; returns how many.  0: there was no frame in it (it is
+ * counted), or the ring has failed. */
+static inline uint32_t vsw_vhost_take(
+    vsw_vhost *v, vsw_ring *ring, const vsw_net_piece *piece, vsw_burst *burst, uint32_t row, uint32_t limit, vsw_slots *slots) {
     vsw_net_header header;
     uint64_t length;
     uint32_t captured;
@@ -122,19 +159,24 @@ static inline int vsw_vhost_take(vsw_vhost *v, vsw_ring *ring, const vsw_net_pie
     if (piece->data != NULL && piece->length >= v->header + VSW_ETHERNET) {
         memcpy(&header, piece->data, VSW_NET_HEADER_OLD);
         VSW_COPIED();
-        length = piece->length - v->header;
-        captured = length < VSW_SLOT_BYTES ? (uint32_t)length : VSW_SLOT_BYTES;
-        if (!vsw_net_plain(&header)) goto malformed;
-        uint8_t *place = vsw_vhost_place(v, slots, row, captured);
-        vsw_frame_copy(place, piece->data + v->header, captured);
-        vsw_live_row(&v->live, burst, row, place, captured, (uint32_t)length);
-        return 1;
+        if (vsw_net_plain(&header)) {
+            length = piece->length - v->header;
+            captured = length < VSW_SLOT_BYTES ? (uint32_t)length : VSW_SLOT_BYTES;
+            uint8_t *place = vsw_vhost_place(v, slots, row, captured);
+            vsw_frame_copy(place, piece->data + v->header, captured);
+            vsw_live_row(&v->live, burst, row, place, captured, (uint32_t)length);
+            return 1;
+        }
     }
     vsw_chain *chain = v->from_guest;
     if (!vsw_chain_take(ring, piece->head, chain)) return 0;
     if (chain->readable_bytes < v->header + VSW_ETHERNET || chain->readable_bytes > UINT32_MAX) goto malformed;
     vsw_chain_read(chain, 0, &header, VSW_NET_HEADER_OLD);
-    if (!vsw_net_plain(&header)) goto malformed;
+    if (!vsw_net_plain(&header)) {
+        int rows = vsw_vhost_offload(v, chain, &header, burst, row, limit, slots);
+        if (rows < 0) goto malformed;
+        return (uint32_t)rows;
+    }
     length = chain->readable_bytes - v->header;
     captured = length < VSW_SLOT_BYTES ? (uint32_t)length : VSW_SLOT_BYTES;
     uint8_t *place = vsw_vhost_place(v, slots, row, captured);
@@ -155,8 +197,8 @@ static inline uint32_t vsw_vhost_receive_ring(vsw_vhost *v, vsw_ring *ring, vsw_
     vsw_ring_wake(ring);
     vsw_net_look(ring, 0, waiting, 0, piece);
     uint64_t frames = v->live.counters.rx_frames, bytes = v->live.counters.rx_bytes;
-    for (; done < waiting; done++) {
-        rows += (uint32_t)vsw_vhost_take(v, ring, &piece[done], burst, first + rows, slots);
+    for (; done < waiting && rows < limit && !v->gso->length; done++) {
+        rows += vsw_vhost_take(v, ring, &piece[done], burst, first + rows, limit - rows, slots);
         if (__builtin_expect(ring->fault != VSW_RING_WELL, 0)) break;
         vsw_used_put(ring, done, piece[done].head, 0);
     }
@@ -164,6 +206,7 @@ static inline uint32_t vsw_vhost_receive_ring(vsw_vhost *v, vsw_ring *ring, vsw_
         /* Frames that were read from memory that had gone are no frames. */
         v->live.counters.rx_frames = frames;
         v->live.counters.rx_bytes = bytes;
+        v->gso->length = 0;
         return 0;
     }
     ring->next_available = (uint16_t)(ring->next_available + done);
@@ -176,7 +219,8 @@ static inline uint32_t vsw_vhost_receive(vsw_live *self, vsw_burst *burst, uint3
     vsw_vhost *v = (vsw_vhost *)self;
     uint32_t count = 0;
     if (!__atomic_load_n(&self->link, __ATOMIC_ACQUIRE)) return 0;
-    for (uint32_t i = 0; i < v->pairs && count < limit; i++) {
+    if (__builtin_expect(v->gso->length != 0, 0)) count = vsw_vhost_pieces(v, burst, first, limit, slots);
+    for (uint32_t i = 0; i < v->pairs && count < limit && !v->gso->length; i++) {
         uint32_t pair = v->turn + i < v->pairs ? v->turn + i : v->turn + i - v->pairs;
         vsw_ring *ring = v->ring[2 * pair + 1];
         if (!vsw_ring_enter(ring)) continue;
@@ -375,7 +419,7 @@ static inline void vsw_vhost_transmit(vsw_live *self, const vsw_out *const *out,
 /* Asks the guest for kicks; 1 if a frame is there already. */
 static inline uint32_t vsw_vhost_arm(vsw_live *self) {
     vsw_vhost *v = (vsw_vhost *)self;
-    uint32_t there = 0;
+    uint32_t there = v->gso->length != 0;
     if (!__atomic_load_n(&self->link, __ATOMIC_ACQUIRE)) return 0;
     for (uint32_t pair = 0; pair < v->pairs; pair++) {
         vsw_ring *ring = v->ring[2 * pair + 1];

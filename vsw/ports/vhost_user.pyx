@@ -28,13 +28,20 @@ cdef extern from "vsw/ports/vhost_user.h" nogil:
         VSW_NET_HEADER_OLD
         VSW_NET_ARENA
         VSW_SLACK
+        VSW_GSO_TCPV4
+        VSW_GSO_TCPV6
+    ctypedef struct vsw_gso:
+        pass
     ctypedef struct vsw_vhost:
         vsw_live live
         vsw_ring **ring
         uint32_t pairs
         uint32_t header
         uint32_t mergeable
+        uint32_t csum
+        uint32_t tso
         uint8_t *arena
+        vsw_gso *gso
         vsw_chain *from_guest
         vsw_chain *to_guest
     uint32_t vsw_vhost_receive(vsw_live *self, vsw_burst *burst, uint32_t first, uint32_t limit, vsw_slots *slots) noexcept
@@ -44,6 +51,10 @@ cdef extern from "vsw/ports/vhost_user.h" nogil:
     void vsw_vhost_disarm(vsw_live *self) noexcept
 
 # Features of a network card (VIRTIO 1.2, 5.1.3).
+CSUM = 1 << 0
+HOST_TSO4 = 1 << 11
+HOST_TSO6 = 1 << 12
+HOST_ECN = 1 << 13
 GUEST_ANNOUNCE = 1 << 21
 MRG_RXBUF = 1 << 15
 MQ = 1 << 22
@@ -55,7 +66,7 @@ MOST_QUEUES = VSW_NET_PAIRS
 class Card(Device):
     """The device that the guest's driver finds: what it offers, and the port that is told of its changes."""
 
-    features = BASE_FEATURES | MRG_RXBUF | MQ | CTRL_VQ | GUEST_ANNOUNCE
+    features = BASE_FEATURES | CSUM | HOST_TSO4 | HOST_TSO6 | HOST_ECN | MRG_RXBUF | MQ | CTRL_VQ | GUEST_ANNOUNCE
     protocol = BASE_PROTOCOL
 
     def __init__(self, port, queues):
@@ -99,9 +110,10 @@ cdef class VhostUserPort(Port):
             raise UsageError(f"{name}: queues is 1 to {VSW_NET_PAIRS}, not {queues}")
         self.path = path
         v.arena = <uint8_t *>calloc(1, VSW_NET_ARENA + 2 * VSW_SLACK)
+        v.gso = <vsw_gso *>calloc(1, sizeof(vsw_gso))
         v.from_guest = <vsw_chain *>calloc(1, sizeof(vsw_chain))
         v.to_guest = <vsw_chain *>calloc(1, sizeof(vsw_chain))
-        if v.arena == NULL or v.from_guest == NULL or v.to_guest == NULL:
+        if v.arena == NULL or v.gso == NULL or v.from_guest == NULL or v.to_guest == NULL:
             raise MemoryError
         self.device = Card(self, queues)
         v.pairs = queues
@@ -119,6 +131,7 @@ cdef class VhostUserPort(Port):
         cdef vsw_vhost *v = <vsw_vhost *>self.live
         if v != NULL:
             free(v.arena)
+            free(v.gso)
             free(v.from_guest)
             free(v.to_guest)
 
@@ -126,6 +139,8 @@ cdef class VhostUserPort(Port):
         """No ring runs: workers find the new values when they go through a gate again."""
         cdef vsw_vhost *v = <vsw_vhost *>self.live
         v.mergeable = bool(features & MRG_RXBUF)
+        v.csum = bool(features & CSUM)
+        v.tso = bool(features & HOST_TSO4) << VSW_GSO_TCPV4 | bool(features & HOST_TSO6) << VSW_GSO_TCPV6
         v.header = VSW_NET_HEADER if features & (MRG_RXBUF | Feature.VERSION_1) else VSW_NET_HEADER_OLD
 
     def _changed(self, bint runs):
