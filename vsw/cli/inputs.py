@@ -32,6 +32,7 @@ OUT_HELP = "Write what leaves by each port to a capture in this folder, called a
 FORMAT_HELP = "Of the captures of --out; pcap has times in nanoseconds."
 INFERRED = "The topology was inferred from the capture (vsw infer shows it)."
 COLUMNS_HELP = "Write each frame's verdict, reason, ports and VLAN to this file: .npz, or .parquet (extra arrow)."
+REPORT_HELP = "Write a page to look at to this file: traffic, balance, drops, addresses (.html; extra report)."
 STRICT_HELP = "A capture that can't be read to its end is an error (exit code 1), or a warning."
 
 

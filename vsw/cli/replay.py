@@ -12,7 +12,7 @@ import typer
 from vsw.cli import completing, inputs
 from vsw.cli.ending import BAD_INPUT, complain, ends_well
 from vsw.cli.progress import progress
-from vsw.errors import CaptureError
+from vsw.errors import CaptureError, UsageError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -39,6 +39,7 @@ def replay(
     file_format: Annotated[Format, typer.Option("--format", help=inputs.FORMAT_HELP)] = Format.PCAPNG,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Threads, where frames do not change what later frames meet.")] = 1,
     columns: Annotated[str | None, typer.Option(metavar="FILE", help=inputs.COLUMNS_HELP)] = None,
+    report: Annotated[str | None, typer.Option(metavar="FILE", help=inputs.REPORT_HELP)] = None,
     strict: Annotated[bool, typer.Option("--strict/--tolerant", help=inputs.STRICT_HELP)] = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output instead of tables.")] = False,
 ) -> int:
@@ -52,15 +53,22 @@ def replay(
       vsw replay lab.toml trace.pcapng --out egress/
       vsw replay lab.toml trace.pcap --at 5s:vmnic0=down --at 20s:vmnic0=up
       vsw replay lab.toml trace.pcapng --columns verdicts.parquet
+      vsw replay lab.toml trace.pcapng --report report.html
       tcpdump -w - | vsw replay lab.toml -
     """
     from vsw.replay.columns import check as check_columns  # noqa: PLC0415
     from vsw.replay.columns import write as write_columns  # noqa: PLC0415
+    from vsw.replay.report import check as check_report  # noqa: PLC0415
+    from vsw.replay.report import write as write_report  # noqa: PLC0415
     from vsw.replay.source import Source  # noqa: PLC0415
     from vsw.switch.switch import Switch  # noqa: PLC0415
 
     if columns is not None:
         check_columns(columns)
+    if report is not None:
+        check_report()
+        if out is not None:
+            raise UsageError("--report and --out need a run each")
     topology, captures = inputs.split_files(files)
     events = [inputs.parse_at(text) for text in at or ()]
     known = None if topology is None else inputs.module_of(topology, module)
@@ -69,18 +77,24 @@ def replay(
         switch = Switch(chosen)
         port = inputs.ingress_of(chosen, ingress)
         error: CaptureError | None = None
+        if report is not None:
+            source.keep()
         clock = inputs.events(source, events, switch.module)
         try:
             with _egress(switch.module, out, file_format, captures) as egress, progress("Replaying", source.size) as step:
+                looked_at = report is not None
                 result = switch.forward(
-                    source.frames, ingress=port, events=clock, workers=workers, columns=columns is not None, egress=egress, progress=step
-                )
+                    source.frames, ingress=port, events=clock, workers=workers, columns=columns is not None or looked_at, copies=looked_at,
+                    egress=egress, progress=step,
+                )  # fmt: skip
         except CaptureError as raised:
             if raised.result is None:
                 raise
             error, result = raised, raised.result
         if columns is not None and not error:
             write_columns(result, columns)
+        if report is not None and not error:
+            write_report(report, switch, result, source, f"vsw replay of {', '.join(captures)}"[:300])
         problems = [error] if error else source.problems()
         if as_json:
             print(json.dumps(as_object(result, problems, {} if egress is None or error else egress.files, said), ensure_ascii=False))

@@ -1,0 +1,100 @@
+"""The report, opened and clicked in a browser: no errors, nothing loaded, all panels there, a click that filters, both themes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.run import CAPTURE, TOPOLOGY, good
+from tests.replay.test_report import lab
+
+pytestmark = pytest.mark.e2e
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--window-size=1400,1900",
+)  # fmt: skip
+PANELS = ("traffic", "topology", "balance", "drops", "talkers")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    pytest.importorskip("plotly", reason="needs the extra report: plotly")
+    pytest.importorskip("selenium", reason="needs selenium")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("needs a browser (Debian: chromium chromium-driver)")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+
+    options = Options()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    running = webdriver.Chrome(options=options, service=Service(driver))
+    yield running
+    running.quit()
+
+
+def opened(browser: Any, path: Path, theme: str) -> None:
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": theme}]})
+    browser.get_log("performance")
+    browser.get(path.as_uri())
+    assert browser.execute_script("return document.body.dataset.ready") == "yes"
+
+
+def requests(browser: Any) -> set[str]:
+    """Addresses that the page asked for."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return {message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_example(browser: Any, tmp_path: Path, theme: str) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+
+    page = tmp_path / "report.html"
+    good("replay", TOPOLOGY, CAPTURE, "--report", page)
+    opened(browser, page, theme)
+    run = browser.execute_script
+    assert run("return document.documentElement.dataset.theme") == theme
+    for panel in PANELS:
+        assert run(f"return document.querySelectorAll('#{panel} .trace').length") > 0, panel
+    assert run("return document.querySelectorAll('#addresses tbody tr').length") == 5
+    nodes = browser.find_elements(By.CSS_SELECTOR, "#topology .points path")
+    assert len(nodes) == 7
+    # A click on a port filters all panels; one on the chip ends that.
+    ActionChains(browser).move_to_element(nodes[3]).click().perform()
+    assert run("return document.body.dataset.port") == "web2.0"
+    assert run("return document.querySelectorAll('#traffic .trace').length") == 1
+    assert [row.text for row in browser.find_elements(By.CSS_SELECTOR, "#addresses tbody tr")] == ["10 00:50:56:00:10:02 web2.0 static"]
+    browser.find_element(By.ID, "chip").click()
+    assert run("return document.querySelectorAll('#addresses tbody tr').length") == 5
+    browser.find_element(By.CSS_SELECTOR, "button[data-way=sent]").click()
+    assert run("return document.getElementById('traffic-note').textContent") == "What left by each port."
+    before = run("return getComputedStyle(document.body).backgroundColor")
+    browser.find_element(By.ID, "theme").click()
+    assert run("return getComputedStyle(document.body).backgroundColor") != before
+    assert run("return document.documentElement.scrollWidth <= window.innerWidth")
+    assert browser.get_log("browser") == []
+    assert requests(browser) == {page.as_uri()}
+
+
+def test_hostile_names_stay_text(browser: Any, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    good("replay", lab(tmp_path / "lab.toml"), CAPTURE, "--ingress", "up", "--report", page)
+    opened(browser, page, "light")
+    run = browser.execute_script
+    assert run("return document.body.dataset.pwned") is None
+    assert run("return document.querySelectorAll('img, svg a, svg b, iframe').length") == 0
+    assert "<img src=x onerror=alert(1)>" in run("return document.getElementById('ports').textContent")
+    assert "<img src=x onerror=alert(1)>" in run("return document.getElementById('topology').textContent")
+    assert browser.get_log("browser") == []
+    assert requests(browser) == {page.as_uri()}
