@@ -13,7 +13,9 @@ from vsw.cli.diff import diff
 from vsw.cli.disk import disk
 from vsw.cli.explain import explain
 from vsw.cli.infer import infer
+from vsw.cli.live import apply, port_app, show
 from vsw.cli.replay import replay
+from vsw.cli.run import run
 from vsw.cli.tag import tag
 from vsw.cli.vm import app as vm
 
@@ -49,6 +51,7 @@ def vsw(
       vsw check lab.toml
       vsw replay lab.toml trace.pcapng
       vsw explain lab.toml trace.pcapng --frame 42
+      vsw run lab.toml
 
     Exit codes: 0 done, 1 the input is bad, 2 the usage is wrong.
     """
@@ -63,4 +66,8 @@ app.command()(classify)
 app.add_typer(tag)
 app.command()(check)
 app.add_typer(disk)
+app.command()(run)
+app.command()(show)
+app.add_typer(port_app)
+app.command()(apply)
 app.add_typer(vm)

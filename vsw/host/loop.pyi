@@ -5,6 +5,8 @@ from vsw.ports.base import Port
 
 SPIN: float
 
+def vsw_clock() -> int: ...
+
 class Loop:
     datapath: Datapath
     running: bool

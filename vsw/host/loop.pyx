@@ -56,6 +56,7 @@ cdef extern from "vsw/host/loop.h" nogil:
     void vsw_loop_unwatch(vsw_loop *loop, uint32_t number)
     void vsw_loop_forget(vsw_loop *loop, uint32_t number)
     void vsw_loop_write(int event)
+    int64_t vsw_loop_clock()
     int vsw_loop_copy(vsw_sink *sink, const vsw_copy *copy, const uint8_t *data, uint32_t captured, int64_t time)
     uint32_t vsw_loop_next(vsw_source *source, vsw_burst *b, uint32_t limit)
     void vsw_gate_close(uint32_t *closed)
@@ -65,6 +66,11 @@ cdef extern from "vsw/host/loop.h" nogil:
 #: Seconds of polling before a worker sleeps.
 SPIN = 20e-6
 _ALL = (1 << 64) - 1
+
+
+def vsw_clock():
+    """The clock of live frames: nanoseconds of the monotonic clock."""
+    return vsw_loop_clock()
 
 
 cdef class Looper(FrameReader):

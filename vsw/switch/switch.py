@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vsw.config.module import Module
+from vsw.config.module import Module, Team
 from vsw.datapath.pipeline import Datapath
 from vsw.datapath.source import FrameSource
 from vsw.datapath.tables import Delta, Tables
@@ -73,6 +73,15 @@ class Switch:
                 for state in self._teams.values():
                     state.returned(number)
             self._update(self.module, force=(number,))
+
+    def is_up(self, port: str | int) -> bool:
+        """Whether a port is up: what was set, unless its BPDU guard has shut it since."""
+        return self._datapath.port_up(self.port(port))
+
+    def teams(self) -> list[tuple[Team, list[int]]]:
+        """Every team, and the numbers of the members that frames may leave by now."""
+        with self._lock:
+            return [(state.team, state.usable()) for state in self._teams.values()]
 
     def reconfigure(self, module: Module) -> None:
         """Take a new configuration of the same module: counters, learned addresses and the states of ports stay, by port number."""
