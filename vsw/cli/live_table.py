@@ -84,7 +84,8 @@ def drop_tables(drops: list[dict[str, Any]]) -> list[Table]:
     for name in ("port", "where", "reason", "frames", "why"):
         table.add_column(name, justify="right" if name == "frames" else "left", overflow="fold")
     for row in drops[:MOST_DROPS]:
-        table.add_row(Text(f"{row['module'].partition('/')[2]}/{row['port'] or '-'}"), row["where"], row["reason"], f"{row['count']:,}", row["sentence"])
+        port = Text(f"{row['module'].partition('/')[2]}/{row['port'] or '-'}")
+        table.add_row(port, row["where"], row["reason"], f"{row['count']:,}", row["sentence"])
     return [table]
 
 

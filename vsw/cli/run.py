@@ -62,7 +62,8 @@ def run(
                 if as_json:
                     _say(running, "started", machines=machines, problems=running.problems)
                 elif not live_wanted(live):
-                    print(f"host {name} runs: {sum(len(module.module.ports) for module in running.modules.values())} ports; Ctrl-C ends it", flush=True)
+                    ports = sum(len(module.module.ports) for module in running.modules.values())
+                    print(f"host {name} runs: {ports} ports; Ctrl-C ends it", flush=True)
                 _watch(running, stop, interval, as_json=as_json, live=not as_json and live_wanted(live))
             finally:
                 _stop_machines(running, machines)

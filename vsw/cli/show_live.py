@@ -25,8 +25,9 @@ def ports(rows: list[dict[str, Any]]) -> None:
     table = _table("port", "no.", "kind", "state", "attached to", "in", "out", "lost", right=("no.", "in", "out", "lost"))
     for row in rows:
         lost = sum(sum(row[key].values()) for key in ("dropped", "filtered", "port_drops"))
+        attached = Text(row["problem"] or row["attached"] or "nothing")
         table.add_row(
-            Text(f"{row['module']}/{row['port']}"), str(row["number"]), row["kind"], state_of(row), Text(row["problem"] or row["attached"] or "nothing"),
+            Text(f"{row['module']}/{row['port']}"), str(row["number"]), row["kind"], state_of(row), attached,
             f"{row['rx_frames']:,}", f"{row['tx_frames']:,}", f"{lost:,}",
         )  # fmt: skip
     Console().print(table)

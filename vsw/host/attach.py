@@ -19,6 +19,8 @@ SOCKETS = ("dgram", "stream", "vhost-user")
 def arguments(module: str, port: Port, attach: Attach, run: Path) -> dict[str, Any]:
     """What the type's constructor is told about a port of ``module`` (``host/switch``)."""
     words: dict[str, Any] = dict(attach.words)
+    if attach.type == "tap":
+        words["device"] = words.pop("name")
     if attach.type not in SOCKETS:
         return words
     if "path" not in words:
@@ -32,7 +34,7 @@ def arguments(module: str, port: Port, attach: Attach, run: Path) -> dict[str, A
 
 def holds(words: Mapping[str, Any]) -> set[str]:
     """The things of this machine that a port attached so has for itself."""
-    return {str(words[key]) for key in ("path", "name", "interface") if key in words}
+    return {str(words[key]) for key in ("path", "device", "interface") if key in words}
 
 
 def open_port(module: str, port: Port, run: Path, queues: int = 1) -> LivePort:
