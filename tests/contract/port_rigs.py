@@ -5,8 +5,10 @@ A new type of port adds a class here and is held to all of ``test_ports.py``.
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
+import subprocess
 import time
 from pathlib import Path
 
@@ -16,7 +18,9 @@ from tests.virtio.nic import Nic
 from vsw.ports import Port
 from vsw.ports.dgram import DgramPort
 from vsw.ports.memory import memory_pair
+from vsw.ports.packet import PacketPort
 from vsw.ports.stream import StreamPort
+from vsw.ports.tap import TapPort
 from vsw.ports.vhost_user import VhostUserPort
 
 #: Seconds after which something that should have come is missed.
@@ -28,6 +32,8 @@ class Rig:
 
     #: Shortest and longest frame that the other side can send, and the longest that it can receive.
     shortest_sent, longest_sent, longest_received = 1, 65_557, 65_557
+    #: Whether the kernel takes every frame that it is given, and may lose it behind that, where the port does not see it.
+    lossy = False
     #: Whether the other side can go and come back.
     returns = True
     port: Port
@@ -268,11 +274,113 @@ class VhostUserRig(Rig):
         self.nic.close()
 
 
+class _Raw:
+    """A packet socket on an interface that the kernel sees: the plainest there is."""
+
+    def __init__(self, interface: str) -> None:
+        self.one = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        self.one.setsockopt(263, 23, 1)  # PACKET_IGNORE_OUTGOING
+        self.one.setsockopt(263, 8, 1)  # PACKET_AUXDATA
+        self.one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 20)
+        self.one.bind((interface, 3))
+
+    def receive(self) -> bytes:
+        """A frame with the tag that the kernel took off put back."""
+        data, beside, _, _ = self.one.recvmsg(1 << 17, 256)
+        for level, kind, value in beside:
+            status, _, _, _, _, tci, tpid = struct.unpack("IIIHHHH", value[:20])
+            if (level, kind) == (263, 8) and status & 0x10:
+                data = data[:12] + struct.pack("!HH", tpid, tci) + data[12:]
+        return data
+
+
+def ip(*words: str) -> None:
+    """Run ip(8)."""
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PermissionError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+
+
+class WireRig(Rig):
+    """The kernel's side of a tap or of a cable: frames of the tests' own type, whatever else the kernel sends is not theirs."""
+
+    shortest_sent, longest_sent, longest_received = 60, 9014, 9014
+    lossy = True
+
+    def _wire(self, port: str, other: str) -> None:
+        for interface in {port, other}:
+            Path(f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6").write_text("1")
+            ip("link", "set", interface, "mtu", "9000", "up")
+        self.raw = _Raw(other)
+        self.other = other
+
+    def send(self, frames: list[bytes]) -> None:
+        for data in frames:
+            self.raw.one.settimeout(PATIENCE)
+            self.raw.one.send(data)
+
+    def receive(self) -> list[bytes]:
+        self.raw.one.setblocking(False)
+        frames = []
+        while True:
+            try:
+                frames.append(self.raw.receive())
+            except (BlockingIOError, OSError):
+                return frames
+
+    def leave(self) -> None:
+        self.raw.one.close()
+        ip("link", "set", self.other, "down")
+
+    def come_back(self) -> None:
+        ip("link", "set", self.other, "up")
+        self.raw = _Raw(self.other)
+
+
+class TapRig(WireRig):
+    """The host's side of a tap device."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(place)
+        name = f"vswt{os.getpid() % 100000}"
+        ip("tuntap", "add", "dev", name, "mode", "tap")
+        self._wire(name, name)
+        self.port = TapPort("port", device=name)
+        self.serve_until_linked()
+        self.port.service()
+
+    def close(self) -> None:
+        super().close()
+        self.raw.one.close()
+        ip("link", "del", self.other)
+
+
+class PacketRig(WireRig):
+    """The other end of a cable (veth)."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(place)
+        name = f"vswp{os.getpid() % 100000}"
+        ip("link", "add", name, "type", "veth", "peer", "name", f"{name}b")
+        self.name = name
+        self._wire(name, f"{name}b")
+        self.port = PacketPort("port", interface=name)
+        self.serve_until_linked()
+        self.port.service()
+
+    def close(self) -> None:
+        super().close()
+        self.raw.one.close()
+        ip("link", "del", self.name)
+
+
 RIGS: dict[str, type[Rig]] = {
     "memory": MemoryRig,
     "dgram": DgramRig,
     "stream": StreamRig,
     "stream-client": StreamClientRig,
+    "tap": TapRig,
+    "packet": PacketRig,
     "vhost-user": VhostUserRig,
 }
 

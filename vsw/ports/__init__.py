@@ -16,6 +16,8 @@ TYPES = {
     "memory": "vsw.ports.memory:MemoryPort",
     "dgram": "vsw.ports.dgram:DgramPort",
     "stream": "vsw.ports.stream:StreamPort",
+    "tap": "vsw.ports.tap:TapPort",
+    "packet": "vsw.ports.packet:PacketPort",
     "vhost-user": "vsw.ports.vhost_user:VhostUserPort",
 }
 

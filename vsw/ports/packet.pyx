@@ -7,7 +7,6 @@ import struct
 import time
 
 from libc.stdint cimport uint8_t, uint32_t
-from libc.string cimport memset
 
 from vsw.datapath.source cimport vsw_burst
 from vsw.ports.base cimport VSW_DROP_RX_LOST, Port, vsw_live, vsw_out, vsw_slots

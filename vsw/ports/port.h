@@ -41,7 +41,8 @@ enum vsw_port_drop {
     VSW_DROP_TX_TOO_LONG = 4,      /* longer than the attachment can carry */
     VSW_DROP_TX_REFUSED = 5,       /* the kernel or the other side would not take it */
     VSW_DROP_INJECTED = 6,         /* the fault injector's doing */
-    VSW_PORT_DROPS = 8,
+    VSW_DROP_RX_SEGMENTED = 7,     /* several segments that the sender left to a card to cut */
+    VSW_PORT_DROPS = 16,
 };
 
 /* rx_* and the rx drops are written by the port's home, the others under the lock; anybody may read. */

@@ -23,3 +23,4 @@ class PortDrop(IntEnum):
     TX_TOO_LONG = 4, "the frame is longer than the attachment can carry"
     TX_REFUSED = 5, "the system or the other side would not take the frame"
     INJECTED = 6, "the fault injector dropped it, as it was told to"
+    RX_SEGMENTED = 7, "several segments in one, which the sender left to a card to cut: turn that off there (ethtool -K ... tso off gso off)"
