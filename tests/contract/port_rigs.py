@@ -16,11 +16,14 @@ import pytest
 
 from tests.virtio.nic import Nic
 from vsw.ports import Port
+from vsw.ports.capture_port import CapturePort
 from vsw.ports.dgram import DgramPort
+from vsw.ports.fault import FaultPort
 from vsw.ports.memory import memory_pair
 from vsw.ports.packet import PacketPort
 from vsw.ports.stream import StreamPort
 from vsw.ports.tap import TapPort
+from vsw.ports.trace import TracePort
 from vsw.ports.vhost_user import VhostUserPort
 
 #: Seconds after which something that should have come is missed.
@@ -374,6 +377,28 @@ class PacketRig(WireRig):
         ip("link", "del", self.name)
 
 
+class FaultRig(MemoryRig):
+    """A fault injector without a fault."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(place)
+        self.port = FaultPort(self.port)
+
+
+class TraceRig(MemoryRig):
+    def __init__(self, place: Path) -> None:
+        super().__init__(place)
+        self.port = TracePort(self.port)
+
+
+class CaptureRig(DgramRig):
+    """Another port than in memory inside, which has descriptors and service."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(place)
+        self.port = CapturePort(self.port, place / "capture.pcapng")
+
+
 RIGS: dict[str, type[Rig]] = {
     "memory": MemoryRig,
     "dgram": DgramRig,
@@ -381,6 +406,9 @@ RIGS: dict[str, type[Rig]] = {
     "stream-client": StreamClientRig,
     "tap": TapRig,
     "packet": PacketRig,
+    "fault": FaultRig,
+    "trace": TraceRig,
+    "capture": CaptureRig,
     "vhost-user": VhostUserRig,
 }
 

@@ -18,6 +18,7 @@ from vsw.errors import ConfigError, UsageError, VswError
 
 if TYPE_CHECKING:
     from vsw.config.lab import Lab
+    from vsw.host.captures import Captures
     from vsw.host.host import LiveHost
 
 INTERVAL_HELP = "Seconds between two looks at the counters."
@@ -34,6 +35,7 @@ def run(
     run_dir: Annotated[str | None, typer.Option("--run-dir", metavar="DIR", help=RUN_HELP)] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Threads that switch, where frames do not change what later frames meet.")] = 1,
     vms: Annotated[bool, typer.Option("--vms/--no-vms", help="Start the machines that start by themselves, and stop them at the end.")] = True,
+    capture: Annotated[list[str] | None, typer.Option(metavar="DIR|PORT=FILE", help=CAPTURE_HELP)] = None,
     live: Annotated[bool | None, typer.Option("--live/--no-live", help="A table that is kept up to date; default: on a terminal.")] = None,
     interval: Annotated[float, typer.Option(min=0.1, max=3600, help=INTERVAL_HELP)] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="JSON objects on standard output, one a line, instead of the table.")] = False,
@@ -45,6 +47,8 @@ def run(
       vsw run lab.toml
       vsw run lab.toml --host esx1 --no-live
       vsw run lab.toml --json | jq .event
+      vsw run lab.toml --capture captures/
+      mkfifo web1; vsw run lab.toml --capture web1.0=web1     (and elsewhere: tcpdump -r web1)
     """
     from vsw.config.load import load  # noqa: PLC0415
     from vsw.host.host import LiveHost, host_of  # noqa: PLC0415
@@ -56,7 +60,7 @@ def run(
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        with LiveHost(lab, name, run_folder(run_dir), workers=workers) as running:
+        with LiveHost(lab, name, run_folder(run_dir), workers=workers, captures=captures_of(capture or [])) as running:
             machines = _start_machines(running, lab) if vms else []
             try:
                 if as_json:
@@ -76,6 +80,16 @@ def run(
     if failure:
         complain(failure)
     return BAD_INPUT if failure else 0
+
+
+def captures_of(given: list[str]) -> Captures:
+    """What ``--capture`` says, once for each time that it was given."""
+    from vsw.host.captures import Captures  # noqa: PLC0415
+
+    folders = [text for text in given if "=" not in text]
+    if len(folders) > 1:
+        raise UsageError(f"captures go into one folder, not {len(folders)}: {', '.join(folders)}")
+    return Captures(folders[0] if folders else None, dict(text.split("=", 1) for text in given if "=" in text))
 
 
 def live_wanted(live: bool | None) -> bool:

@@ -14,6 +14,7 @@ from vsw.config.load import loads
 from vsw.config.module import Module
 from vsw.errors import UsageError
 from vsw.host import report
+from vsw.host.captures import Captures
 from vsw.host.control import ControlServer
 from vsw.host.module import LiveModule
 from vsw.host.place import Place
@@ -42,7 +43,8 @@ class LiveHost:
     Thread-safety: methods may be called from any thread.
     """
 
-    def __init__(self, lab: Lab, name: str, run: Path, *, workers: int = 1) -> None:
+    def __init__(self, lab: Lab, name: str, run: Path, *, workers: int = 1, captures: Captures | None = None) -> None:
+        self.captures = captures or Captures()
         self.lab = lab
         self.name = name
         self.run = run
@@ -64,10 +66,12 @@ class LiveHost:
 
     def start(self) -> None:
         """Begin to switch.  :class:`~vsw.errors.UsageError` or OSError if the host can't run; a port that can't be attached is in ``problems``."""
+        modules = self.lab.hosts[self.name].switches.values()
+        self.captures.check([f"{module.name}/{port.name}" for module in modules for port in module.ports])
         self._place = Place(self.run, self.name)
         try:
-            for module in self.lab.hosts[self.name].switches.values():
-                live = LiveModule(module, self.run, workers=self.workers, queues=queues(self.lab))
+            for module in modules:
+                live = LiveModule(module, self.run, workers=self.workers, queues=queues(self.lab), captures=self.captures)
                 self.modules[module.name] = live
                 live.open()
             self._service = Service(list(self.modules.values()), self._failed)

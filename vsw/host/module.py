@@ -12,6 +12,7 @@ from typing import Any
 from vsw.config.module import Module, Port
 from vsw.errors import VswError
 from vsw.host.attach import arguments, holds, open_port
+from vsw.host.captures import Captures
 from vsw.host.loop import Loop
 from vsw.host.renumber import renumber
 from vsw.ports.base import Port as LivePort
@@ -32,8 +33,11 @@ class LiveModule:
     Thread-safety: methods may be called from any thread; one change at a time.
     """
 
-    def __init__(self, module: Module, run: Path, *, workers: int = 1, queues: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, module: Module, run: Path, *, workers: int = 1, queues: Mapping[str, int] | None = None, captures: Captures | None = None
+    ) -> None:
         self.run = run
+        self.captures = captures or Captures()
         self.queues = dict(queues or {})
         self.switch = Switch(module)
         self.loop = Loop(self.switch.datapath, workers=workers)
@@ -73,7 +77,7 @@ class LiveModule:
     # ---- attaching ----
 
     def _open(self, port: Port) -> LivePort:
-        return open_port(self.name, port, self.run, self.queues.get(port.name, 1))
+        return self.captures.around(open_port(self.name, port, self.run, self.queues.get(port.name, 1)))
 
     def _attach(self, port: Port) -> None:
         self.problems.pop(port.name, None)

@@ -1,0 +1,4 @@
+from vsw.ports.base import Port
+
+class Wrapper(Port):
+    inner: Port
