@@ -5,6 +5,7 @@ The interface is called ``host/switch/port``: a replay through the same topology
 
 import errno
 import os
+import select
 import stat
 import threading
 
@@ -79,7 +80,11 @@ cdef class CapturePort(Wrapper):
             self.fifo = False
         if not self.fifo:
             self.fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            os.write(self.fd, self.header)
+            try:
+                os.write(self.fd, self.header)
+            except OSError as error:
+                os.close(self.fd)
+                raise type(error)(error.errno, error.strerror, self.path) from None
         self.wrap(inner)
         self.live.receive = vsw_capture_receive
         self.ending = threading.Event()
@@ -100,7 +105,8 @@ cdef class CapturePort(Wrapper):
         return (<vsw_capture_port *>self.live).missed
 
     def _work(self):
-        while not self.ending.wait(TICK):
+        while not self.ending.is_set():
+            self._rest()
             self._turn()
         for _ in range(<int>(PATIENCE / TICK)):
             if self._turn() or self.problem is not None:
@@ -109,6 +115,16 @@ cdef class CapturePort(Wrapper):
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+    def _rest(self):
+        """Wait a moment; the end of a FIFO's reader is noticed at once, before another can come and find the middle of a record."""
+        if self.fd < 0 or not self.fifo:
+            self.ending.wait(TICK)
+            return
+        poller = select.poll()
+        poller.register(self.fd, 0)
+        if poller.poll(TICK * 1000):
+            self._failed(errno.EPIPE)
 
     def _turn(self):
         """Write what waits; whether nothing waits any more."""

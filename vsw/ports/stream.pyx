@@ -68,7 +68,7 @@ cdef class StreamPort(Port):
             raise MemoryError
         if role == "server":
             self.listener = claim(path, socket.SOCK_STREAM)
-            self.listener.listen(1)
+            self.listener.listen(16)
         self.service()
 
     def __dealloc__(self):
