@@ -200,16 +200,20 @@ class Recording:
         for place in range(0, len(log) + 1, every):
             last = max((number for number in range(place) if log[number] is None), default=-1)
             known = [event for event in log[: last + 1] if event is not None]
-            pending: list[Change] = []
+            later: list[Change] = []
+            sure: set[int] = set()
             for event in log[last + 1 : place]:
                 assert event is not None
                 # Who promises durability has kept it when the next operation begins.
                 if event.durable and event is not log[place - 1]:
-                    known.append(event)
+                    sure.add(len(later))
+                    later.append(event)
                 else:
-                    pending += pieces(event)
-            for chosen in subsets(len(pending), chance, each):
-                yield place, applied(self.base, known, [pending[number] for number in chosen])
+                    later += pieces(event)
+            unsure = [number for number in range(len(later)) if number not in sure]
+            for subset in subsets(len(unsure), chance, each):
+                chosen = sorted(sure | {unsure[number] for number in subset})
+                yield place, applied(self.base, known, [later[number] for number in chosen])
 
     def allowed(self, place: int) -> tuple[np.ndarray, list[set[int]]]:
         """What each sector may hold after a crash at ``place``: (one number that is allowed, the sets of all that are)."""
