@@ -39,6 +39,11 @@ def conserved(output: str) -> None:
     assert found["frames"] == sum(port["rx_frames"] for port in ports) + found["dropped"].get("no_port", 0)
 
 
+def readable(output: str) -> None:
+    """One JSON object."""
+    assert isinstance(json.loads(output), dict)
+
+
 def agrees(output: str) -> None:
     """The datapath does what the reference says."""
     assert json.loads(output)["agrees"]
@@ -56,6 +61,18 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     "explain": (
         Command(("explain", str(TOPOLOGY), "{capture}", "--frame", "1", "--json"), agrees),
         Command(("explain", str(PLAIN), "{capture}", "--frame", "3", "--ingress", "0")),
+    ),
+    "diff": (
+        Command(("diff", str(TOPOLOGY), str(TOPOLOGY), "{capture}", "--tolerant", "--json"), readable),
+        Command(("diff", str(PLAIN), str(PLAIN), "{capture}", "--ingress", "0", "--capture", "{folder}/changed.pcapng")),
+    ),
+    "infer": (
+        Command(("infer", "{capture}", "--tolerant", "--json"), readable),
+        Command(("infer", "{capture}", "--out", "{folder}/inferred.toml")),
+    ),
+    "classify": (
+        Command(("classify", "{capture}", "--tolerant", "--format", "csv")),
+        Command(("classify", "{capture}", "--where", "vlan == 10 or port == 53")),
     ),
     "tag": (
         Command(("tag", "push", "--vid", "10", "--tolerant", "{capture}", "{folder}/pushed.pcapng")),

@@ -5,7 +5,7 @@ descriptors, so the border must be safe on its own: every row is checked against
 they have loaded again, because an array that the caller still holds may have changed since.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memset
 
 from vsw.datapath.source cimport VSW_SLACK, FrameReader, FrameSource, vsw_burst, vsw_source
@@ -46,7 +46,8 @@ cdef uint32_t next_burst(vsw_source *base, vsw_burst *burst, uint32_t limit) noe
         last = end if end > last else last
         # Bit 63 gathers whether an offset is beyond any buffer, or a length below what was captured.
         negative |= offset | (<uint64_t> length - captured)
-        burst.data[i] = self.buffer + offset
+        # As a number: whether it points into the buffer is known only below.
+        burst.data[i] = <const uint8_t *> (<uintptr_t> self.buffer + offset)
         burst.captured[i] = captured
         burst.length[i] = length
     if last > self.size or negative >> 63:    # the arrays have changed since the batch was made
