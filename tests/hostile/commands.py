@@ -16,7 +16,10 @@ from vsw.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPOLOGY = ROOT / "examples" / "two-vlans.toml"
+RULES = ROOT / "tests" / "hostile" / "rules.toml"
 PLAIN = ROOT / "examples" / "plain-switch.toml"
+#: What ``vsw assert`` ends with where a rule is broken.
+BROKEN = 3
 #: A call that has not ended after so many seconds hangs: it takes milliseconds.
 PATIENCE = 120
 
@@ -65,6 +68,10 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     "diff": (
         Command(("diff", str(TOPOLOGY), str(TOPOLOGY), "{capture}", "--tolerant", "--json"), readable),
         Command(("diff", str(PLAIN), str(PLAIN), "{capture}", "--ingress", "0", "--capture", "{folder}/changed.pcapng")),
+    ),
+    "assert": (
+        Command(("assert", str(TOPOLOGY), "{capture}", str(RULES), "--tolerant", "--json"), readable),
+        Command(("assert", str(TOPOLOGY), "{capture}", str(RULES), "--out", "{folder}/failing")),
     ),
     "infer": (
         Command(("infer", "{capture}", "--tolerant", "--json"), readable),
@@ -117,9 +124,9 @@ def complaint(command: Command, capture: Path, folder: Path) -> str:
             raise
         return f"{arguments}: {''.join(traceback.format_exception(raised))}"
     said = error.getvalue()
-    if code not in (0, 1, 2) or "Traceback" in said:
+    if code not in (0, 1, 2, BROKEN) or "Traceback" in said:
         return f"{arguments}: exit code {code}: {said}"
-    if code and not said.startswith(("Error: ", str(capture))):
+    if code in (1, 2) and not said.startswith(("Error: ", str(capture))):
         return f"{arguments}: exit code {code} with {said!r}"
     if code == 0 and command.check is not None:
         try:
