@@ -1,7 +1,7 @@
 """A real guest on disks of ours over vhost-user, virtio-blk and virtio-scsi: `make e2e-disks`.
 
 SeaBIOS finds the disks first, then the kernel does. The guest partitions each disk, formats it (ext4), writes, fsyncs, and reboots without
-unmounting; it then must read back what it had written. On the first disk it installs a boot loader, and a second machine boots from that disk alone.
+unmounting; it then must read back what it had written.
 """
 
 from __future__ import annotations
@@ -55,5 +55,3 @@ def test_a_guest_lives_on_vhost_user_disks() -> None:
             assert before[sectors][1] == block
             assert before[sectors][2] == ("can boot" if sectors == BLK * MIB // 512 else "is set up")
             assert after[sectors][2] == "reads back: data: OK"
-        append_of_disk = by_size(disk_guest.run_qemu(machine, SECONDS))
-        assert append_of_disk[BLK * MIB // 512][2] == f"booted extlinux: disk {BLK * MIB // 512}"
