@@ -64,7 +64,7 @@ def test_a_kernel(tmp_path: Path) -> None:
 def test_dgram(tmp_path: Path, model: str) -> None:
     nic = f'nics = [{{ switch = "s", model = "{model}", attach = "dgram", mac = "52:54:00:00:00:01" }}]'
     command = words(tmp_path, f'kernel = "vmlinuz"\n{nic}')
-    own, port = f"{tmp_path}/h/s/m.0.sock.peer", f"{tmp_path}/h/s/m.0.sock"
+    own, port = f"{tmp_path}/vms/m/nic0.sock", f"{tmp_path}/h/s/m.0.sock"
     assert after(command, "-netdev") == [f"dgram,id=nic0,local.type=unix,local.path={own},remote.type=unix,remote.path={port}"]
     device = "virtio-net-pci" if model == "virtio-net" else model
     assert after(command, "-device") == [f"{device},id=card0,netdev=nic0,mac=52:54:00:00:00:01"]
@@ -98,7 +98,7 @@ def test_with_kvm_msi_x_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_card_that_is_passed_through(tmp_path: Path) -> None:
     command = words(tmp_path, 'kernel = "vmlinuz"\nnics = [{ passthrough = "eno2" }, { passthrough = "eno1", model = "e1000" }]')
     assert after(command, "-device")[0] == "vfio-pci,id=card0,host=0000:3b:00.0"
-    own = f"{tmp_path}/h/eno1.sock.peer"
+    own = f"{tmp_path}/vms/m/nic1.sock"
     assert after(command, "-netdev") == [f"dgram,id=nic1,local.type=unix,local.path={own},remote.type=unix,remote.path={tmp_path}/h/eno1.sock"]
 
 

@@ -14,12 +14,13 @@ import typer
 
 from vsw.cli.ending import BAD_INPUT, complain, ends_well
 from vsw.cli.vm import RUN_HELP
-from vsw.errors import ConfigError, UsageError, VswError
+from vsw.errors import UsageError
 
 if TYPE_CHECKING:
     from vsw.config.lab import Lab
     from vsw.host.captures import Captures
     from vsw.host.host import LiveHost
+    from vsw.vm.guests import Guests
 
 INTERVAL_HELP = "Seconds between two looks at the counters."
 CAPTURE_HELP = (
@@ -61,16 +62,18 @@ def run(
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         with LiveHost(lab, name, run_folder(run_dir), workers=workers, captures=captures_of(capture or [])) as running:
-            machines = _start_machines(running, lab) if vms else []
+            machines = _machines(running, lab) if vms else None
             try:
                 if as_json:
-                    _say(running, "started", machines=machines, problems=running.problems)
+                    _say(running, "started", machines=sorted(machines.alive()) if machines else [], problems=running.problems)
                 elif not live_wanted(live):
                     ports = sum(len(module.module.ports) for module in running.modules.values())
                     print(f"host {name} runs: {ports} ports; Ctrl-C ends it", flush=True)
-                _watch(running, stop, interval, as_json=as_json, live=not as_json and live_wanted(live))
+                _watch(running, machines, stop, interval, as_json=as_json, live=not as_json and live_wanted(live))
             finally:
-                _stop_machines(running, machines)
+                if machines is not None:
+                    machines.stop()
+                    machines.close()
             if as_json:
                 _say(running, "stopped", failure=running.failure, **_totals(running))
             failure = running.failure
@@ -105,7 +108,7 @@ def _log() -> None:
     log.setLevel(logging.INFO)
 
 
-def _watch(running: LiveHost, stop: threading.Event, interval: float, *, as_json: bool, live: bool) -> None:
+def _watch(running: LiveHost, machines: Guests | None, stop: threading.Event, interval: float, *, as_json: bool, live: bool) -> None:
     """Until it is told to stop, or the host ends."""
     if live:
         from vsw.cli.live_table import LiveTable  # noqa: PLC0415
@@ -113,8 +116,12 @@ def _watch(running: LiveHost, stop: threading.Event, interval: float, *, as_json
         with LiveTable(running) as table:
             while not stop.wait(interval) and not running.ended.is_set():
                 table.update()
+                if machines is not None:
+                    machines.poll()
         return
     while not stop.wait(interval) and not running.ended.is_set():
+        if machines is not None:
+            machines.poll()
         if as_json:
             _say(running, "counters", **_totals(running))
 
@@ -129,36 +136,11 @@ def _say(running: LiveHost, event: str, **more: Any) -> None:
     print(json.dumps({"event": event, "host": running.name, "time": time.time(), **more}, ensure_ascii=False), flush=True)
 
 
-def _start_machines(running: LiveHost, lab: Lab) -> list[str]:
-    """Start the machines that the host has and that start by themselves; those that don't come up are named, and the rest goes on."""
-    from pathlib import Path  # noqa: PLC0415
+def _machines(running: LiveHost, lab: Lab) -> Guests:
+    """The host's machines and the cards that are passed through to them; what can't be had is named, and the rest goes on."""
+    from vsw.vm.guests import Guests  # noqa: PLC0415
 
-    from vsw.vm import running as machines  # noqa: PLC0415
-    from vsw.vm.plan import plan, remember, wanted  # noqa: PLC0415
-
-    started = []
-    chosen = [name for name in wanted(lab, running.name) if not machines.is_running(running.run, name)]
-    if chosen:
-        remember(lab)
-    for name in chosen:
-        try:
-            planned = plan(lab, name, running.run)
-            machines.start(running.run, planned.machine, str(Path(lab.file).absolute()), planned.cards)
-            started.append(name)
-        except ConfigError:
-            raise
-        except (VswError, OSError) as error:
-            complain(error)
-    return started
-
-
-def _stop_machines(running: LiveHost, names: list[str]) -> None:
-    from vsw.vm import running as machines  # noqa: PLC0415
-
-    for name in names:
-        try:
-            machines.stop(running.run, name)
-        except UsageError:
-            pass  # it has ended by itself
-        except (VswError, OSError) as error:
-            complain(error)
+    log = logging.getLogger("vsw.vm")
+    guests = Guests(lab, running.run, running.name, lambda text: log.info("%s", text))
+    guests.start()
+    return guests

@@ -16,10 +16,12 @@ from vsw.config.models import DiskWords
 from vsw.disk.serve.attach import VmDisks
 from vsw.errors import VswError
 from vsw.vm import running
+from vsw.vm.passthrough import open_wire, passed_through
 from vsw.vm.place import check_socket, vm_folder
 from vsw.vm.plan import plan, remember, wanted
 from vsw.vm.qemu import Drive
 from vsw.vm.running import Running
+from vsw.vm.wire import Wire
 
 DISKS = "disks.sock"
 
@@ -36,11 +38,18 @@ class Guests:
         self.names = wanted(lab, host)
         self.tell = tell
         self.failed: dict[str, str] = {}
+        self._host = host
+        self._wires: list[Wire] = []
         self._disks: dict[str, VmDisks] = {}
         self._alive: set[str] = set()
 
     def start(self) -> None:
         """Start them; the switches and the wires have to be there."""
+        for passed in passed_through(self.lab, self._host):
+            try:
+                self._wires.append(open_wire(passed, self.run))
+            except (VswError, OSError) as error:
+                self.tell(f"card {passed.host}/{passed.card} can't be passed through to {passed.vm}.{passed.index}: {error}")
         if self.names:
             remember(self.lab)
         for name in self.names:
@@ -108,7 +117,9 @@ class Guests:
             self._release(name)
 
     def close(self) -> None:
-        """Give back the disks; machines that still run wait for theirs until somebody serves them again."""
+        """Give back cards and disks; machines that still run wait for theirs until somebody serves them again."""
+        while self._wires:
+            self._wires.pop().close()
         for name in list(self._disks):
             self._release(name)
 

@@ -1,9 +1,9 @@
 """Where what runs leaves its sockets and notes: one folder, called the run folder, for everything of one host.
 
 ``vms/NAME/`` in it belongs to one virtual machine: ``lock`` (held by QEMU as long as it lives), ``state.json``, ``monitor.sock`` (QMP),
-``console.sock``, ``console.log`` (all that the guest wrote since its start), ``qemu.log`` (what QEMU complained about), ``disks.sock``.
-``HOST/SWITCH/PORT.sock`` is a switch port's socket, ``HOST/CARD.sock`` that of the wire to a card that is passed through; beside them, with ``.peer``
-at the end, lies QEMU's own end of a card that is attached by dgram.
+``console.sock``, ``console.log`` (all that the guest wrote since its start), ``qemu.log`` (what QEMU complained about), ``disks.sock``, and
+``nicN.sock``, QEMU's own end of a card that is attached by dgram.  ``HOST/SWITCH/PORT.sock`` is a switch port's socket, ``HOST/CARD.sock`` that
+of the wire to a card that is passed through.
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ def port_socket(run: Path, host: str, switch: str, port: str) -> Path:
 def wire_socket(run: Path, host: str, card: str) -> Path:
     """The socket that the wire to a physical card listens on, for the one machine that the card is passed through to."""
     return check_socket(run / host / f"{card}.sock")
+
+
+def card_socket(run: Path, name: str, index: int) -> Path:
+    """QEMU's own end of a machine's card, where it is attached by dgram."""
+    return check_socket(vm_folder(run, name) / f"nic{index}.sock")
 
 
 def vm_folder(run: Path, name: str) -> Path:

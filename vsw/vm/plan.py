@@ -16,8 +16,11 @@ from vsw.config.models import Attachment, DiskWords, VmWords, VnicWords
 from vsw.config.resolve import beside, given_macs
 from vsw.config.values import did_you_mean, format_mac
 from vsw.errors import UsageError
-from vsw.vm.place import check_socket, port_socket, wire_socket
+from vsw.vm.place import card_socket, port_socket, wire_socket
 from vsw.vm.qemu import Drive, Machine, Plug, QemuError, accelerator
+
+#: Pairs of queues of one card; a switch's port serves as many.
+MAX_QUEUES = 8
 
 
 @dataclass(slots=True)
@@ -65,7 +68,11 @@ def plan(lab: Lab, name: str, run: Path, disks: Callable[[str, int, DiskWords], 
     drives = tuple(place(name, index, words) for index, words in enumerate(vm.disks))
     kernel, initrd = (None if file is None else _file(lab, name, key, file) for key, file in (("kernel", vm.kernel), ("initrd", vm.initrd)))
     accel = accelerator(vm.accel)
-    plugs = tuple(_plug(lab, name, vm, index, nic, run) for index, nic in enumerate(vm.nics))
+    plugs = tuple(plug(lab, name, index, run) for index in range(len(vm.nics)))
+    for nic, plugged in zip(vm.nics, plugs, strict=True):
+        if plugged.kind != "pci" and not Path(plugged.path).exists():
+            what = f"the wire to card {vm.host}/{nic.passthrough}" if nic.passthrough else f"its port on {vm.host}/{nic.switch}"
+            raise QemuError(f"VM {name}: {plugged.path} is missing, the socket of {what}; start the switch first: vsw run {lab.file}")
     return Plan(Machine(name, vm, accel, plugs, drives, kernel, initrd), cards_of(lab, name))
 
 
@@ -83,22 +90,23 @@ def cards_of(lab: Lab, name: str) -> list[dict[str, Any]]:
     ]
 
 
-def _plug(lab: Lab, name: str, vm: VmWords, index: int, nic: VnicWords, run: Path) -> Plug:
+def plug(lab: Lab, name: str, index: int, run: Path) -> Plug:
+    """What card ``index`` of a machine is plugged into; whether that is there is not looked at."""
+    vm = lab.topology.vms[name]
+    nic = vm.nics[index]
     mac = lab.macs[f"{name}.{index}"]
     if nic.passthrough is not None:
         card = lab.topology.hosts[vm.host].nics[nic.passthrough]
         if card.pci is not None:
             return Plug(nic.model, mac, "pci", path=card.pci)
         kind: Attachment = "dgram"
-        path, what = wire_socket(run, vm.host, nic.passthrough), f"the wire to card {vm.host}/{nic.passthrough}"
+        path = wire_socket(run, vm.host, nic.passthrough)
     else:
         assert nic.switch is not None
         kind = attachment_of(nic)
-        path, what = port_socket(run, vm.host, nic.switch, f"{name}.{index}"), f"its port on {vm.host}/{nic.switch}"
-    if not path.exists():
-        raise QemuError(f"VM {name}: {path} is missing, the socket of {what}; start the switch first: vsw run {lab.file}")
-    own = str(check_socket(path.with_name(f"{path.name}.peer"))) if kind == "dgram" else ""
-    return Plug(nic.model, mac, kind, path=str(path), own=own, mtu=nic.mtu, queues=min(vm.cpus, CARDS[nic.model].queues))
+        path = port_socket(run, vm.host, nic.switch, f"{name}.{index}")
+    own = str(card_socket(run, name, index)) if kind == "dgram" else ""
+    return Plug(nic.model, mac, kind, path=str(path), own=own, mtu=nic.mtu, queues=min(vm.cpus, CARDS[nic.model].queues, MAX_QUEUES))
 
 
 def _drive(lab: Lab, name: str, words: DiskWords) -> Drive:

@@ -156,12 +156,13 @@ def _arguments(machine: Machine, monitor: int, console: int, log: str, have: tup
             yield from ("-initrd", machine.initrd)
         yield from ("-append", words.append or "console=ttyS0")
     for index, plug in enumerate(machine.plugs):
-        yield from _card(index, plug, machine.accel, have)
+        yield from card(index, plug, machine.accel, have)
     yield from _disks(machine.drives)
     yield from words.arguments
 
 
-def _card(index: int, plug: Plug, accel: str, have: tuple[int, int]) -> Iterator[str]:
+def card(index: int, plug: Plug, accel: str, have: tuple[int, int]) -> Iterator[str]:
+    """The arguments of one card."""
     if plug.kind == "pci":
         yield from ("-device", keyval("vfio-pci", id=f"card{index}", host=plug.path))
         return
