@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from vsw.cli.ending import ends_well
+from vsw.cli.port_attach import attach
 from vsw.cli.vm import RunDir
 
 HOST_HELP = "The host, where several run."
@@ -62,7 +63,8 @@ def show(
     return 0
 
 
-port_app = typer.Typer(name="port", rich_markup_mode=None, no_args_is_help=True, help="Ports of a running host: up, down.")
+port_app = typer.Typer(name="port", rich_markup_mode=None, no_args_is_help=True, help="Ports of a running host: up, down, attach.")
+port_app.command()(attach)
 
 
 @port_app.command()
