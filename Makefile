@@ -25,7 +25,7 @@ STUBS := $(subst /,.,$(patsubst %.pyi,%,$(shell find vsw -name '*.pyi')))
 
 EXAMPLE := examples/two-vlans.toml examples/two-vlans.pcapng
 
-.PHONY: help demo test lint build differential differential-ovs bonding disk-conformance disk-crash e2e-disks fuzz-vhost mutants sanitize bench fresh record clean
+.PHONY: help demo test lint build differential differential-ovs bonding e2e guest disk-conformance disk-crash e2e-disks fuzz-vhost mutants sanitize bench fresh record clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -56,6 +56,12 @@ differential-ovs: $(STAMPS)/built $(STAMPS)/test ## Compare with Open vSwitch, 5
 
 bonding: $(STAMPS)/built $(STAMPS)/test ## Compare team hashes with a Linux bond in a guest (needs qemu-system-x86, busybox-static)
 	$(RUN) -m pytest -m 'long and e2e' --benchmark-disable $(PYTEST_ARGS) tests/e2e/test_bonding.py
+
+e2e: $(STAMPS)/built $(STAMPS)/test ## Run real guests on running switches (root; needs qemu-system-x86, busybox-static, iproute2; some 10 minutes)
+	$(RUN) -m pytest -m 'long and e2e' --benchmark-disable --durations=10 $(PYTEST_ARGS) tests/e2e
+
+guest: $(STAMPS)/built ## Build a small Linux to try topologies with, into build/guest (needs busybox-static)
+	$(RUN) scripts/make_guest.py
 
 disk-conformance: $(STAMPS)/built $(STAMPS)/test ## Run libiscsi's conformance suite on our disks (needs libiscsi-bin)
 	$(RUN) -m pytest -m long -s --benchmark-disable $(PYTEST_ARGS) tests/disk/test_iscsi_conformance.py

@@ -3,7 +3,8 @@
  *   probe inject IF HEX [COUNT]   send a frame as it is, through a packet socket
  *   probe data SEED BYTES         write pseudo-random bytes to standard output
  *   probe card IF                 the features of a card, as its driver has them: one "word on|off" a line
- *   probe watch IF SECONDS        frames that come in by IF, one line of hex each, until so many seconds passed without one
+ *   probe watch IF SECONDS        frames that come in by IF with their tags, one line of hex each, until so many seconds passed without one
+ *   probe tso IF on|off           let the card cut TCP segments, or not
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -141,17 +142,41 @@ static int card(const char *interface)
     return features(fd, &request);
 }
 
+static int tso(const char *interface, int on)
+{
+    struct ifreq request = {0};
+    struct ethtool_value value = {.cmd = ETHTOOL_STSO, .data = (uint32_t)on};
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    strncpy(request.ifr_name, interface, IFNAMSIZ - 1);
+    request.ifr_data = (void *)&value;
+    return fd >= 0 && ioctl(fd, SIOCETHTOOL, &request) == 0 ? 0 : fail(interface);
+}
+
+/* The kernel takes the outermost tag out of the bytes before anybody sees them, and says so beside them. */
+static void print_tag(struct msghdr *message)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+        struct tpacket_auxdata aux;
+        if (c->cmsg_level != SOL_PACKET || c->cmsg_type != PACKET_AUXDATA)
+            continue;
+        memcpy(&aux, CMSG_DATA(c), sizeof aux);
+        if (aux.tp_status & TP_STATUS_VLAN_VALID)
+            printf("%04x%04x", aux.tp_status & TP_STATUS_VLAN_TPID_VALID ? aux.tp_vlan_tpid : 0x8100, aux.tp_vlan_tci);
+    }
+}
+
 static int watch(const char *interface, int seconds)
 {
     static uint8_t frame[65536];
+    int yes = 1;
     struct pollfd wait = {.fd = packet_socket(interface, ETH_P_ALL), .events = POLLIN};
-    if (wait.fd < 0)
+    if (wait.fd < 0 || setsockopt(wait.fd, SOL_PACKET, PACKET_AUXDATA, &yes, sizeof yes) < 0)
         return fail(interface);
     printf("watching\n");
     fflush(stdout);
     while (poll(&wait, 1, seconds * 1000) > 0) {
         struct sockaddr_ll from;
-        char control[64];
+        _Alignas(struct cmsghdr) char control[256];
         struct iovec part = {frame, sizeof frame};
         struct msghdr message = {&from, sizeof from, &part, 1, control, sizeof control, 0};
         ssize_t n = recvmsg(wait.fd, &message, 0);
@@ -159,8 +184,11 @@ static int watch(const char *interface, int seconds)
             return fail("recvmsg");
         if (from.sll_pkttype == PACKET_OUTGOING)
             continue;
-        for (ssize_t i = 0; i < n; i++)
+        for (ssize_t i = 0; i < n; i++) {
+            if (i == 2 * ETH_ALEN)
+                print_tag(&message);
             printf("%02x", frame[i]);
+        }
         printf("\n");
         fflush(stdout);
     }
@@ -177,6 +205,8 @@ int main(int argc, char **argv)
         return card(argv[2]);
     if (argc == 4 && !strcmp(argv[1], "watch"))
         return watch(argv[2], atoi(argv[3]));
-    fprintf(stderr, "usage: probe inject IF HEX [COUNT] | data SEED BYTES | card IF | watch IF SECONDS\n");
+    if (argc == 4 && !strcmp(argv[1], "tso"))
+        return tso(argv[2], !strcmp(argv[3], "on"));
+    fprintf(stderr, "usage: probe inject IF HEX [COUNT] | data SEED BYTES | card IF | watch IF SECONDS | tso IF on|off\n");
     return 2;
 }

@@ -19,6 +19,9 @@ from vsw.vm.running import CONSOLE
 
 #: Seconds.
 BOOT, ANSWER = 300.0, 180.0
+#: Seconds without a word after which the guest gets an empty line: on a busy machine an interrupt of QEMU's serial port is sometimes lost, and
+#: what it has received lies there until more comes.
+NUDGE = 3.0
 
 
 class Guest:
@@ -47,12 +50,12 @@ class Guest:
         """Start a command; :meth:`end` awaits it."""
         self.wait_until_ready()
         mark = f"done-{next(self._numbers)}-{self.name}"
-        self._console.sendall(f"{{ {command}\n}} 2>&1; echo; echo {mark[:4]}'{mark[4:]}' $?\n".encode())
+        self._console.sendall(f"{{ {command}\n}} < /dev/null 2>&1; status=$?; echo; echo {mark[:4]}'{mark[4:]}' $status\n".encode())
         return mark
 
     def end(self, mark: str, seconds: float = ANSWER) -> tuple[int, str]:
         """Exit status and output of the command that :meth:`begin` started."""
-        found = self._await(re.compile(rf"^(.*?)\n?{mark} (\d+)\n", re.DOTALL), seconds)
+        found = self._await(re.compile(rf"^(?:\nagent ready\n)?(.*?)\n?{mark} (\d+)\n", re.DOTALL), seconds)
         return int(found[2]), found[1].strip("\n")
 
     def run(self, command: str, seconds: float = ANSWER) -> str:
@@ -79,11 +82,12 @@ class Guest:
     def _await(self, pattern: re.Pattern[str], seconds: float) -> re.Match[str]:
         limit = time.monotonic() + seconds
         while (found := pattern.search(self._text)) is None:
-            self._more(limit - time.monotonic(), limit, pattern.pattern)
+            if not self._more(min(NUDGE, limit - time.monotonic()), limit, pattern.pattern):
+                self._console.sendall(b"\n")
         self._text = self._text[found.end() :]
         return found
 
-    def _more(self, wait: float, limit: float, what: str = "agent ready") -> None:
+    def _more(self, wait: float, limit: float, what: str = "agent ready") -> bool:
         if time.monotonic() >= limit:
             raise GuestError(f"{self.name}: waited in vain for {what!r}; it wrote:\n{(self._text or self._log.read_text(errors='replace'))[-2000:]}")
         if select.select([self._console], [], [], max(0.0, wait))[0]:
@@ -91,6 +95,8 @@ class Guest:
             if not data:
                 raise GuestError(f"{self.name}: the guest has ended; it wrote:\n{self._log.read_text(errors='replace')[-2000:]}")
             self._text += data.decode(errors="replace").replace("\r", "")
+            return True
+        return False
 
 
 def wait_until_ready(guests: Iterable[Guest]) -> None:
