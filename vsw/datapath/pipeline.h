@@ -216,6 +216,8 @@ static inline int vsw_run(vsw_worker *w, vsw_source *s, const uint32_t *closed, 
         }
         uint32_t count = b->count < limit ? b->count : (uint32_t)limit;
         int ok = 1;
+        if (w->sink)
+            w->sink->roomy = b->roomy;
         vsw_gate_enter(closed, &w->inside);
         uint32_t done = vsw_burst_run(w, count, until, &ok);
         vsw_gate_leave(&w->inside);

@@ -96,6 +96,7 @@ struct vsw_sink {
     /* One copy; `frame` holds the bytes.  0: stop, the sink can't take more (disk full ...). */
     int (*copy)(vsw_sink *self, const vsw_copy *copy, const uint8_t *data, uint32_t captured, int64_t time);
     uint32_t failed;
+    uint32_t roomy;                        /* set by the worker: VSW_SLACK bytes from any place in a frame on may be read (vsw_burst.roomy) */
 };
 
 typedef struct vsw_worker {

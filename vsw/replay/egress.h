@@ -111,7 +111,10 @@ static inline int vsw_egress_copy(vsw_sink *sink, const vsw_copy *copy, const ui
         head_bytes += body_bytes + copy->pad;
         body_bytes = 0;
     }
-    vsw_writer_frame(writer, head, head_bytes, body, body_bytes, copy->length, time);
+    if (sink->roomy && captured >= copy->body_at)
+        vsw_writer_frame_roomy(writer, 0, head, head_bytes, body, body_bytes, copy->length, time);
+    else
+        vsw_writer_frame(writer, head, head_bytes, body, body_bytes, copy->length, time);
     if (__builtin_expect(crowded, 0))
         return vsw_egress_written(e, copy->port, 0);
     return 1;

@@ -35,14 +35,11 @@ static inline int vsw_recorder_copy(vsw_sink *sink, const vsw_copy *copy, const 
 
 static inline uint32_t vsw_copy_head(const vsw_copy *copy, const uint8_t *data, uint8_t *head) {
     memcpy(head, data, VSW_MACS);
-    uint32_t at = VSW_MACS;
     for (uint32_t i = 0; i < copy->tags; i++) {
-        head[at++] = (uint8_t)(copy->tag[i].tpid >> 8);
-        head[at++] = (uint8_t)copy->tag[i].tpid;
-        head[at++] = (uint8_t)(copy->tag[i].tci >> 8);
-        head[at++] = (uint8_t)copy->tag[i].tci;
+        uint32_t tag = __builtin_bswap32((uint32_t)copy->tag[i].tpid << 16 | copy->tag[i].tci);
+        memcpy(head + VSW_MACS + i * VSW_TAG, &tag, sizeof tag);
     }
-    return at;
+    return VSW_MACS + copy->tags * VSW_TAG;
 }
 
 #endif

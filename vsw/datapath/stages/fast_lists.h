@@ -100,38 +100,58 @@ static inline void vsw_settle_groups(vsw_worker *w, vsw_lane *lane) {
             vsw_leave_to_exact(lane, i);
 }
 
-/* The only copy of a frame that the lane has settled, described for the sink. */
-static inline int vsw_lane_copy(vsw_worker *w, const vsw_lane *lane, uint32_t i) {
+/* The only copy of a frame that the lane has settled, as dialect `ovs` tags it. */
+static inline void vsw_lane_describe_ovs(const vsw_worker *w, const vsw_lane *lane, uint32_t i, vsw_copy *c) {
     const vsw_tables *t = w->tables;
-    const vsw_burst *b = &w->burst;
-    const vsw_port *p = t->ports + w->port_in[i];
-    uint32_t tag = b->length[i] - w->skip[i] - lane->body[i];
     vsw_frame f;
-    vsw_copy c;
     memset(&f, 0, sizeof f);
-    f.data = b->data[i];
+    f.data = w->burst.data[i];
     f.skip = w->skip[i];
-    f.captured = b->captured[i] - f.skip;
-    f.length = b->length[i] - f.skip;
+    f.captured = w->burst.captured[i] - f.skip;
+    f.length = w->burst.length[i] - f.skip;
     f.port_in = w->port_in[i];
-    if (tag) {
+    if (f.length != lane->body[i]) {
         f.read = 1;
         f.tags[0].tpid = vsw_at16(&f, VSW_TYPE_AT);
         f.tags[0].tci = vsw_at16(&f, VSW_TYPE_AT + 2);
     }
-    vsw_enter_vlan(t, p, &f);
-    vsw_make_copy(t, t->ports + lane->target[i], &f, lane->target[i], &c);
-    c.frame = w->frame + i;
-    return w->sink->copy(w->sink, &c, f.data, b->captured[i], b->time[i]);
+    vsw_enter_vlan(t, t->ports + f.port_in, &f);
+    vsw_make_copy(t, t->ports + lane->target[i], &f, lane->target[i], c);
+}
+
+/* The same in a virtual dialect: what the lane worked out says it all. */
+static inline void vsw_lane_describe(const vsw_worker *w, const vsw_lane *lane, uint32_t i, vsw_copy *c) {
+    const vsw_port *p = w->tables->ports + w->port_in[i];
+    const uint32_t skip = w->skip[i], body = lane->body[i], left = lane->left[i], taken = w->burst.length[i] - skip - body;
+    const uint8_t *tag = w->burst.data[i] + VSW_TYPE_AT + skip;
+    c->length = left;
+    c->port = (uint16_t)lane->target[i];
+    c->tags = left != body;
+    c->body_at = (uint8_t)(VSW_TYPE_AT + skip + taken);
+    c->tag[0].tpid = taken ? vsw_load_big16(tag) : p->mode == VSW_TUNNEL ? p->tunnel_tpid : VSW_TPID_CTAG;
+    c->tag[0].tci = (uint16_t)((taken ? vsw_load_big16(tag + 2) & (VSW_TCI_PCP | VSW_TCI_DEI) : 0) | lane->vlan[i]);
 }
 
 /* Copies in the order of their frames, and the exact path for what it was left, in its turn.  Returns how many frames are done. */
 static inline uint32_t vsw_lane_emit(vsw_worker *w, vsw_lane *lane, uint32_t count, int *ok) {
+    const uint32_t ovs = w->tables->module.flags & VSW_OVS_TAGS;
+    const vsw_burst *b = &w->burst;
+    vsw_copy c;
+    memset(&c, 0, sizeof c);
     for (uint32_t i = 0; i < count; i++) {
         uint32_t target = lane->target[i];
         if (target == VSW_TO_NOBODY)
             continue;
-        *ok = target == VSW_TO_EXACT ? vsw_exact(w, i) : vsw_lane_copy(w, lane, i);
+        if (target == VSW_TO_EXACT) {
+            *ok = vsw_exact(w, i);
+        } else {
+            if (ovs)
+                vsw_lane_describe_ovs(w, lane, i, &c);
+            else
+                vsw_lane_describe(w, lane, i, &c);
+            c.frame = w->frame + i;
+            *ok = w->sink->copy(w->sink, &c, b->data[i], b->captured[i], b->time[i]);
+        }
         if (!*ok)
             return i + 1;
     }
