@@ -346,7 +346,6 @@ cdef class Datapath:
 
     cdef _point(self):
         """Let the C structure point at the arrays in ``current``."""
-        cdef uint32_t i
         own = self.current
         memcpy(&self.tables.module, <const void *><uintptr_t>_address(own["module"]), sizeof(vsw_module))
         self.tables.ports = <vsw_port *><uintptr_t>_address(own["ports"])
@@ -356,9 +355,6 @@ cdef class Datapath:
         self.tables.teams = <vsw_team *><uintptr_t>_address(own["teams"])
         self.tables.accept = <const uint64_t *><uintptr_t>_address(own["accept"])
         self.tables.receive = <const uint64_t *><uintptr_t>_address(own["receive"])
-        for i in range(_ROWS):
-            vsw_heat_port(&self.tables, i)
-        vsw_heat_vlans(&self.tables)
         self.stateful = bool(self.tables.module.flags & (VSW_LEARNS | VSW_GUARDS))
 
     cdef _reserve(self):
@@ -374,7 +370,7 @@ cdef class Datapath:
         address configuration does not claim.
         """
         cdef vsw_fdb fdb, owners, old, old_owners
-        cdef uint32_t learned = 0
+        cdef uint32_t learned = 0, i
         with self.writer_lock:
             own = self._own(tables)
             module = own["module"][0]
@@ -395,6 +391,9 @@ cdef class Datapath:
             self.fdb, self.owners = fdb, owners
             self.has_owners = True
             self._point()
+            for i in range(_ROWS):
+                vsw_heat_port(&self.tables, i)
+            vsw_heat_vlans(&self.tables)
             self._reserve()
             vsw_fdb_keep_learned(&self.fdb, &old, &self.tables)
             self._open()
@@ -418,7 +417,8 @@ cdef class Datapath:
                 changed["vlans"] = own["vlans"].copy()
                 for number, value in delta.vlans.items():
                     changed["vlans"][number] = value
-            _check_groups(changed)
+            if delta.groups is not None or delta.vlans:
+                _check_groups(changed)
             for name in ("ports", "accept", "receive", "teams"):
                 if any(not 0 <= number < VSW_MAX_PORTS for number in getattr(delta, name)):
                     raise ValueError(f"a row of {name} is outside 0..{VSW_MAX_PORTS - 1}")
@@ -434,7 +434,12 @@ cdef class Datapath:
                 if delta.module is not None:
                     own["module"][:] = delta.module
                 self.current = changed
+                ports = self.tables.module.ports
                 self._point()
+                for number in {*delta.ports, *delta.accept, *range(min(ports, self.tables.module.ports), max(ports, self.tables.module.ports))}:
+                    vsw_heat_port(&self.tables, number)
+                if delta.vlans:
+                    vsw_heat_vlans(&self.tables)
                 self._reserve()
                 _take(&self.fdb, delta.remove)
                 _take(&self.owners, delta.remove_owners)

@@ -6,7 +6,7 @@ octet in the lowest byte (:func:`as_loaded`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ PORT = np.dtype(
         ("pvid", "<u2"),
         ("vid_mask", "<u2"),
         ("untagged_vid", "<u2"),
-        ("tag_taken", "u1"),
+        ("spare", "u1"),
         ("tag_sent", "u1"),
         ("mac", "<u8"),
         ("team", "<u2"),
@@ -160,6 +160,15 @@ class Delta:
     add: Entries = field(default_factory=Entries.empty)
     remove_owners: Entries = field(default_factory=Entries.empty)
     add_owners: Entries = field(default_factory=Entries.empty)
+
+    def into(self, tables: Tables) -> Tables:
+        """The tables after rows of ports and teams, or of the module, have changed."""
+        ports, teams = tables.ports.copy(), tables.teams.copy()
+        for number, row in self.ports.items():
+            ports[number] = row
+        for number, row in self.teams.items():
+            teams[number] = row
+        return replace(tables, module=tables.module if self.module is None else self.module, ports=ports, teams=teams)
 
     @classmethod
     def between(cls, old: Tables, new: Tables) -> Delta:

@@ -49,6 +49,11 @@ def compile_module(module: Module, teams: dict[int, TeamState], up: dict[int, bo
     return _Compiler(module, teams, up).tables()
 
 
+def compile_state(module: Module, teams: dict[int, TeamState], up: dict[int, bool], tables: t.Tables, number: int) -> t.Delta:
+    """What changes in a module's tables when port ``number`` goes up or down; ``teams`` and ``up`` are in the new state."""
+    return _Compiler(module, teams, up).state(tables, number)
+
+
 Tables = t.Tables
 
 
@@ -82,20 +87,26 @@ class _Compiler:
         self.secondaries: dict[int, list[int]] = {}
         for secondary, primary in module.private:
             self.secondaries.setdefault(primary, []).append(secondary)
+        self.vid_rows: dict[frozenset[int], NDArray[np.bool_]] = {}
         self.count = max(self.by_number, default=-1) + 1
         if self.count > MAX_PORTS:
             raise UsageError(f"{module.name}: port {self.count - 1}: numbers end at {MAX_PORTS - 1}")
 
     def tables(self) -> t.Tables:
-        accept = np.zeros((self.count, t.VIDS), bool)
-        receive = np.zeros((self.count, t.VIDS), bool)
+        # A row for each port that there is, by its place, and one for all numbers that are nobody's: numbers may lie far apart.
+        numbers = np.array(sorted(self.by_number), np.int64)
+        self.place = np.full(self.count, len(numbers))
+        self.place[numbers] = np.arange(len(numbers))
+        accept = np.zeros((len(numbers) + 1, t.VIDS), bool)
+        receive = np.zeros((len(numbers) + 1, t.VIDS), bool)
         ports = np.zeros(self.count, t.PORT)
-        for port in self.module.ports:
-            ports[port.number] = self.port_row(port)
-            self.fill_vids(port, accept[port.number], receive[port.number])
+        for place, number in enumerate(numbers.tolist()):
+            port = self.by_number[number]
+            ports[number] = self.port_row(port)
+            self.fill_vids(port, accept[place], receive[place])
         if self.module.dialect.reserve_4095:
             accept[:, 4095] = False
-        vlans, groups, members = self.groups(receive)
+        vlans, groups, members = self.groups(numbers, receive[:-1])
         static = self.static_entries(receive)
         return t.Tables(
             module=self.module_row(),
@@ -103,11 +114,30 @@ class _Compiler:
             vlans=vlans,
             groups=groups,
             members=members,
-            teams=np.array([team_row(team, self.teams[i]) for i, team in enumerate(self.module.teams)], t.TEAM),
-            accept=_bits(accept),
-            receive=_bits(receive),
+            teams=self.team_rows(),
+            accept=_bits(accept)[self.place],
+            receive=_bits(receive)[self.place],
             static=static,
             owners=self.owner_entries(static),
+        )
+
+    def team_rows(self) -> NDArray[np.void]:
+        return np.array([team_row(team, self.teams[i]) for i, team in enumerate(self.module.teams)], t.TEAM)
+
+    def state(self, tables: t.Tables, number: int) -> t.Delta:
+        """What a port's going up or down changes: its row, its teams', where those hear the outside who hang on them, and the default port."""
+        teams = self.team_rows()
+        changed = np.flatnonzero(teams != tables.teams)
+        ports = {number: self.port_row(self.by_number[number])}
+        hang = np.isin(tables.ports["team"], changed) & (tables.ports["flags"] & t.DESIGNATED != 0)
+        for other in np.flatnonzero(hang).tolist():
+            row = tables.ports[other].copy()
+            row["designated"] = self.designated(self.by_number[other])
+            if row["designated"] != tables.ports[other]["designated"] and other != number:
+                ports[other] = row
+        module = self.module_row()
+        return t.Delta(
+            module=None if np.array_equal(module, tables.module) else module, ports=ports, teams={int(index): teams[index] for index in changed}
         )
 
     def module_row(self) -> NDArray[np.void]:
@@ -178,7 +208,6 @@ class _Compiler:
         row["pvid"] = vlan.secondary if vlan.mode == "private" and vlan.role != "promiscuous" else vlan.vid
         row["vid_mask"] = 0 if tunnel else 0x0FFF
         row["untagged_vid"] = vlan.vid if vlan.mode == "native-untagged" else NO_VLAN
-        row["tag_taken"] = 0 if tunnel else 4
         row["tag_sent"] = 0 if vlan.mode in ("access", "private", "dot1q-tunnel") else 4
         row["mac"] = 0 if mac is None else t.as_loaded(mac)
         row["team"] = t.NO_TEAM if port.team is None else port.team
@@ -211,17 +240,23 @@ class _Compiler:
             member = state.pick(port.number if team.policy == "port-id" else (mac or 0) & 0xFF)
         return t.NO_PORT if member is None else member
 
+    def vid_row(self, vids: frozenset[int]) -> NDArray[np.bool_]:
+        """A set of VIDs as a row of the tables; sets that many ports share are gone through once."""
+        row = self.vid_rows.get(vids)
+        if row is None:
+            row = self.vid_rows[vids] = np.zeros(t.VIDS, bool)
+            row[np.fromiter(vids, np.int64, len(vids))] = True
+        return row
+
     def fill_vids(self, port: Port, accept: NDArray[np.bool_], receive: NDArray[np.bool_]) -> None:
         """VIDs that may come in (0: none; a tunnel's customers'), and VLANs that the port receives."""
         vlan = port.vlan
-        vids = np.fromiter(vlan.vids, np.int64, len(vlan.vids))
         if vlan.mode in ("access", "private"):
             accept[0] = True
         elif vlan.mode == "dot1q-tunnel":
-            cvids = np.fromiter(vlan.cvids, np.int64, len(vlan.cvids))
-            accept[cvids if len(cvids) else slice(None)] = True
+            accept[:] = self.vid_row(vlan.cvids) if vlan.cvids else True
         else:
-            accept[vids] = True
+            accept[:] = self.vid_row(vlan.vids)
             if vlan.mode != "trunk":
                 accept[0] = True
         if vlan.mode in ("access", "dot1q-tunnel"):
@@ -233,49 +268,41 @@ class _Compiler:
             elif vlan.role == "community":
                 receive[vlan.secondary] = True
         else:
-            receive[vids] = True
+            receive[:] = self.vid_row(vlan.vids)
 
-    def groups(self, receive: NDArray[np.bool_]) -> tuple[NDArray[np.void], NDArray[np.void], NDArray[np.uint16]]:
+    def groups(self, numbers: NDArray[np.int64], receive: NDArray[np.bool_]) -> tuple[NDArray[np.void], NDArray[np.void], NDArray[np.uint16]]:
         """VLAN rows, and the flood groups that they share: one for each distinct set of ports."""
-        module = self.module
-        local = np.zeros(self.count, bool)
-        promiscuous = np.zeros(self.count, bool)
-        for port in module.ports:
-            local[port.number] = not module.dialect.virtual or port.kind != "uplink"
-            promiscuous[port.number] = port.kind != "uplink" and port.security.promiscuous
+        virtual = self.module.dialect.virtual
+        ports = [self.by_number[number] for number in numbers.tolist()]
+        local = np.array([not virtual or port.kind != "uplink" for port in ports], bool)
+        promiscuous = np.array([port.kind != "uplink" and port.security.promiscuous for port in ports], bool)
         vlans = np.zeros(t.VIDS, t.VLAN)
         vlans["fid"] = self.fid
-        members: list[NDArray[np.uint16]] = []
-        rows: list[tuple[int, int]] = []
-        length = 0
+        # one row of bits a VLAN and column; the empty set first, so that there is one
+        sets = np.concatenate([np.zeros((1, len(ports)), bool), (receive & local[:, None]).T, (receive & promiscuous[:, None]).T])
+        rows = np.packbits(sets, axis=1) if ports else np.zeros((len(sets), 1), np.uint8)
         known: dict[bytes, int] = {}
-        numbers = np.zeros(t.VIDS, np.uint32)
-        for column, mask in (("group", local), ("promiscuous", promiscuous)):
-            sets = np.packbits((receive & mask[:, None]).T, axis=1)
-            for vid, row in enumerate(sets):
-                number = known.setdefault(row.tobytes(), len(rows))
-                if number == len(rows):
-                    ports = np.flatnonzero(np.unpackbits(row)).astype(np.uint16)
-                    rows.append((length, len(ports)))
-                    members.append(ports)
-                    length += len(ports)
-                numbers[vid] = number
-            vlans[column] = numbers
-        groups = np.array(rows, t.GROUP)
+        width, raw = rows.shape[1], rows.tobytes()
+        found = [known.setdefault(raw[at : at + width], len(known)) for at in range(0, len(raw), width)]
+        distinct = [np.flatnonzero(np.unpackbits(np.frombuffer(row, np.uint8), count=len(ports))) for row in known]
+        lengths = np.array([len(places) for places in distinct], np.int64)
+        groups = np.zeros(len(distinct), t.GROUP)
+        groups["start"], groups["count"] = np.cumsum(lengths) - lengths, lengths
+        vlans["group"], vlans["promiscuous"] = found[1 : 1 + t.VIDS], found[1 + t.VIDS :]
         vlans["flags"] = np.where(groups["count"][vlans["promiscuous"]] > 0, t.VLAN_PROMISCUOUS, 0)
-        return vlans, groups, np.concatenate(members) if members else np.empty(0, np.uint16)
+        return vlans, groups, numbers[np.concatenate(distinct)].astype(np.uint16)
 
     def static_entries(self, receive: NDArray[np.bool_]) -> t.Entries:
         """Static entries, those for any VLAN written out where the port carries few."""
         vlan, mac, port = self.columns()
         is_any = vlan == t.ANY_VLAN
         vlan[~is_any] = self.fid[vlan[~is_any]]
-        carried = receive.sum(axis=1) if self.count else np.zeros(0, int)
-        few = is_any & (carried[port] <= EXPAND) & (not self.module.private)
+        carried = receive.sum(axis=1)
+        few = is_any & (carried[self.place[port]] <= EXPAND) & (not self.module.private)
         if few.any():
             extra_vlan, extra_row = [], []
             for row in np.flatnonzero(few):
-                vids = np.flatnonzero(receive[port[row]])
+                vids = np.flatnonzero(receive[self.place[port[row]]])
                 extra_vlan.append(vids.astype(np.uint16))
                 extra_row.append(np.full(len(vids), row))
             rows = np.concatenate(extra_row)
@@ -286,7 +313,7 @@ class _Compiler:
             uplinks[one.number] = one.kind == "uplink"
         exact = vlan != t.ANY_VLAN
         member = np.zeros(len(vlan), bool)
-        member[exact] = receive[port[exact], vlan[exact]]
+        member[exact] = receive[self.place[port[exact]], vlan[exact]]
         if not self.module.dialect.virtual:
             member |= exact
         member &= ~uplinks[port]
@@ -298,7 +325,8 @@ class _Compiler:
 
     def placed(self, vlans: NDArray[np.uint16], vlan: int) -> NDArray[np.bool_]:
         """Which entries are in this VLAN, or in its primary."""
-        return np.isin(vlans, [vlan, self.fid[vlan]])
+        there: NDArray[np.bool_] = (vlans == vlan) | (vlans == self.fid[vlan])
+        return there
 
     def columns(self) -> tuple[NDArray[np.uint16], NDArray[np.uint64], NDArray[np.uint16]]:
         static = self.module.static

@@ -211,8 +211,10 @@ class Run:
         for event in self.events:
             switch.port(event.port)
         self.ingress = Ingress(switch, frames, ingress)
-        alone = switch.datapath.stateful or bool(self.events) or egress is not None or self.out is not None
+        alone = switch.datapath.stateful or bool(self.events) or egress is not None
         self.workers = 1 if alone else workers
+        if self.out is not None and self.workers > 1 and len(self.out["verdict"]) < len(frames):
+            raise UsageError(f"out has room for {len(self.out['verdict'])} frames; there are more")
         self.shares: list[Share] = []
 
     def report(self, share: Share) -> None:
@@ -275,8 +277,8 @@ class Run:
         return _problem(share.reader)
 
     def _ranges(self) -> Any:
-        """Stretches of the source's bytes; None where frames have to be counted: arrays, a slice of a capture, one port a frame."""
-        if not hasattr(self.source, "ranges") or self.ingress.array is not None:
+        """Stretches of the source's bytes; None where frames have to be counted: arrays, a slice of a capture, one port or one given row a frame."""
+        if not hasattr(self.source, "ranges") or self.ingress.array is not None or self.out is not None:
             return None
         try:
             return self.source.ranges(self.workers)
@@ -290,7 +292,8 @@ class Run:
             count = len(self.source)
             bounds = [count * k // self.workers for k in range(self.workers + 1)]
             self.shares = [
-                Share(self, partial(self.source.reader, start, stop), start, stop - start)
+                # the last one goes on to the end, where what is wrong with the input shows
+                Share(self, partial(self.source.reader, start, stop if stop < count else _ALL), start, stop - start)
                 for start, stop in pairwise(bounds)
                 if start < stop
             ] or [Share(self, partial(self.source.reader, 0, 0), 0, 0)]

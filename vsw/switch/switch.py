@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from vsw.datapath.pipeline import Datapath
 from vsw.datapath.source import FrameSource
 from vsw.datapath.tables import Delta, Tables
 from vsw.errors import UsageError
-from vsw.switch.compile import compile_module
+from vsw.switch.compile import compile_module, compile_state
 from vsw.switch.result import Counters, Result
 from vsw.switch.run import BURST, Run
 from vsw.switch.team import TeamState
@@ -72,7 +72,9 @@ class Switch:
             if up and not was:
                 for state in self._teams.values():
                     state.returned(number)
-            self._update(self.module, force=(number,))
+            delta = compile_state(self.module, self._teams, self._up, self._tables, number)
+            self._datapath.apply(delta)
+            self._tables = delta.into(self._tables)
 
     def is_up(self, port: str | int) -> bool:
         """Whether a port is up: what was set, unless its BPDU guard has shut it since."""
@@ -101,14 +103,11 @@ class Switch:
             if port.bpdu_guard and not self._datapath.port_up(port.number):
                 self._up[port.number] = False
 
-    def _update(self, module: Module, force: Sequence[int] = ()) -> None:
+    def _update(self, module: Module) -> None:
         tables = compile_module(module, self._teams, self._up)
         self.module = module
         if _same_shape(self._tables, tables):
-            delta = Delta.between(self._tables, tables)
-            for number in force:
-                delta.ports[number] = tables.ports[number]
-            self._datapath.apply(delta)
+            self._datapath.apply(Delta.between(self._tables, tables))
         else:
             self._datapath.program(tables)
         self._tables = tables
