@@ -26,7 +26,13 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("vsw", "tests", "examples", "pyproject.toml", "setup.py")
 #: Quick ones first: a mutant is done with at its first failure.
-SUITE = ("tests/stages", "tests/differential/test_datapath.py", "tests/differential/test_swap.py", "tests/wire/test_team_hash.py", "tests/contract")
+SUITE = (
+    "tests/stages",
+    "tests/differential/test_datapath.py",
+    "tests/differential/test_swap.py",
+    "tests/wire/test_team_hash.py",
+    "tests/contract/test_registries.py",
+)
 #: Left out: where it fails, Hypothesis takes minutes to make the example small.
 SHRINKS = "tests/differential/test_datapath.py::test_any_scenario"
 D, S = "vsw/datapath/", "vsw/datapath/stages/"

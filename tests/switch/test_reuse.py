@@ -30,22 +30,25 @@ def frames(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FrameSour
             yield capture
 
 
-def test_same_columns_in_the_same_memory(frames: FrameSource) -> None:
+@pytest.mark.parametrize("workers", [1, 3])
+def test_same_columns_in_the_same_memory(frames: FrameSource, workers: int) -> None:
     switch = vsw.Switch(bench_module(64, security=True))
     first = switch.forward(frames, ingress="source-mac")
     copies = {name: getattr(first, name).copy() for name in COLUMNS}
     for name in COLUMNS:
         getattr(first, name)[:] = 77
-    second = switch.forward(frames, ingress="source-mac", out=first)
+    second = switch.forward(frames, ingress="source-mac", out=first, workers=workers)
+    assert second.workers == workers
     for name in COLUMNS:
         assert np.shares_memory(getattr(second, name), getattr(first, name))
         assert np.array_equal(getattr(second, name), copies[name])
     assert second.frames == FRAMES
 
 
-def test_too_few_rows(frames: FrameSource) -> None:
+@pytest.mark.parametrize("workers", [1, 3])
+def test_too_few_rows(frames: FrameSource, workers: int) -> None:
     switch = vsw.Switch(bench_module(64))
     [chunk] = chunks(bench_module(64), Mix(FRAMES - 1))
     fewer = switch.forward(vsw.Batch.from_arrays(chunk.buffer, chunk.offsets, chunk.lengths))
     with pytest.raises(vsw.UsageError, match=f"room for {FRAMES - 1} frames"):
-        switch.forward(frames, out=fewer)
+        switch.forward(frames, out=fewer, workers=workers)

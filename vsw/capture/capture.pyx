@@ -442,6 +442,20 @@ cdef class CaptureReader(FrameReader):
             raise self.problem
 
 
+def each_frame(FrameReader reader):
+    """Yield the frames of a pass, and raise what stopped it."""
+    cdef HeldBurst held = HeldBurst.__new__(HeldBurst)
+    cdef uint32_t count, i
+    while True:
+        with nogil:
+            count = reader.source.next(reader.source, held.burst, VSW_BURST)
+        if not count:
+            break
+        for i in range(count):
+            yield frame_of(held.burst, i, reader.source.interfaces != 0)
+    reader.check()
+
+
 cdef class Capture(FrameSource):
     """Frames of a capture file, or of a part of it.  Made by :func:`open_capture`; slices share the file with it.
 
@@ -508,17 +522,7 @@ cdef class Capture(FrameSource):
         raise IndexError(f"no frame {index} in {self.file.name}")
 
     def __iter__(self):
-        cdef CaptureReader reader = self.reader(0, VSW_NO_END)
-        cdef HeldBurst held = HeldBurst.__new__(HeldBurst)
-        cdef uint32_t count, i
-        while True:
-            with nogil:
-                count = reader.source.next(reader.source, held.burst, VSW_BURST)
-            if not count:
-                break
-            for i in range(count):
-                yield frame_of(held.burst, i, reader.source.interfaces != 0)
-        reader.check()
+        yield from each_frame(self.reader(0, VSW_NO_END))
 
     def times(self):
         """The times of all frames: an array (int64, nanoseconds since the epoch).  Raises like a pass."""

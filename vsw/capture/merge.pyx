@@ -3,9 +3,10 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
-from vsw.capture.capture cimport CaptureReader, HeldBurst, frame_of
+from vsw.capture.capture cimport CaptureReader, HeldBurst
 from vsw.datapath.source cimport VSW_BURST, FrameReader, FrameSource, vsw_burst, vsw_source
 
+from vsw.capture.capture import each_frame
 from vsw.errors import UsageError
 
 
@@ -103,17 +104,7 @@ cdef class Merged(FrameSource):
         return sum(len(source) for source in self.sources)
 
     def __iter__(self):
-        cdef FrameReader reader = self.reader(0, <uint64_t>-1)
-        cdef HeldBurst held = HeldBurst.__new__(HeldBurst)
-        cdef uint32_t count, i
-        while True:
-            with nogil:
-                count = reader.source.next(reader.source, held.burst, VSW_BURST)
-            if not count:
-                break
-            for i in range(count):
-                yield frame_of(held.burst, i, True)
-        reader.check()
+        yield from each_frame(self.reader(0, <uint64_t>-1))
 
     def interface_names(self):
         """Names of the interfaces of all sources, those of the first source first."""

@@ -88,7 +88,7 @@ typedef struct vsw_port {
     uint16_t pvid;            /* VLAN of a frame that brings none; a tunnel's outer VLAN */
     uint16_t vid_mask;        /* 0x0FFF: the tag's VID counts; 0: the VLAN is pvid whatever the tag says */
     uint16_t untagged_vid;    /* the VLAN that leaves untagged by a port that sends tags; 0xFFFF: none */
-    uint8_t tag_taken;        /* bytes of the outermost tag that become state: 4, or 0 on a tunnel */
+    uint8_t spare;
     uint8_t tag_sent;         /* bytes of the tag that a frame of another VLAN than untagged_vid leaves with: 4 or 0 */
     uint64_t mac;             /* effective address; 0 if the port has none */
     uint16_t team;            /* index, VSW_NO_TEAM: none */

@@ -23,10 +23,4 @@ static inline uint16_t vsw_hash_type(const vsw_hash_input *in)
     return vsw_be16(in->frame + in->type_at);
 }
 
-/* Where D[k] stands in the frame; only for k >= 12. */
-static inline uint32_t vsw_hash_at(const vsw_hash_input *in, uint32_t k)
-{
-    return k + in->type_at - VSW_ETH_TYPE;
-}
-
 #endif

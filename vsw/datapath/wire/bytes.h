@@ -20,7 +20,6 @@ static inline uint64_t vsw_le64(const uint8_t *p) { uint64_t x; memcpy(&x, p, si
 
 static inline uint16_t vsw_be16(const uint8_t *p) { return __builtin_bswap16(vsw_le16(p)); }
 static inline uint32_t vsw_be32(const uint8_t *p) { return __builtin_bswap32(vsw_le32(p)); }
-static inline uint64_t vsw_be64(const uint8_t *p) { return __builtin_bswap64(vsw_le64(p)); }
 
 /* 48 bits: a MAC address as the number that configuration holds (first octet on the wire = most significant). */
 static inline uint64_t vsw_be48(const uint8_t *p) { return (uint64_t)vsw_be16(p) << 32 | vsw_be32(p + 2); }
