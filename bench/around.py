@@ -1,4 +1,4 @@
-"""What stands around the replay, measured: ``vsw tag`` against tcprewrite, classification against tshark, dpkt and scapy.
+"""What stands around the replay, measured: ``vsw tag`` against tcprewrite, classification against tshark, dpkt, scapy, ``vsw diff`` against a replay.
 
 All that is compared is run in turn, round after round, and each figure is the best of its rounds, so that a machine that is busy for a while is busy
 for all.  Figures are processor time (of the process and of those that it starts, user and system), which another program's load changes less than the
@@ -169,7 +169,34 @@ def classify(folder: Path, frames: int, rounds: int) -> None:
     )  # fmt: skip
 
 
-PARTS = {"tag": tag, "classify": classify}
+LAB = """
+[hosts.h.nics]
+vmnic0 = {}
+vmnic1 = {}
+[hosts.h.switches.s]
+team = { policy = "layer3+4", active = ["vmnic0", "vmnic1"] }
+"""
+
+
+def diff(folder: Path, frames: int, rounds: int) -> None:
+    """``vsw diff`` against one ``vsw replay``: whole commands, as people run them; a VM in ten changes its VLAN."""
+    for name in ("before", "after"):
+        vlans = [99 if name == "after" and i % 10 == 0 else i % 20 + 1 for i in range(100)]
+        vms = "".join(f'[vms.vm{i}]\nhost = "h"\nnics = [{{ switch = "s", profile = "v{vid}" }}]\n' for i, vid in enumerate(vlans))
+        profiles = "".join(f'[profiles.v{vid}]\nvlan = {{ mode = "access", vid = {vid} }}\n' for vid in (*range(1, 21), 99))
+        (folder / f"{name}.toml").write_text(LAB + profiles + vms)
+    path = folder / "diff.pcap"
+    write_capture(vsw.load(folder / "before.toml").module(), path, Mix(frames, "imix"))
+    runner = Runner()
+    command = (sys.executable, "-m", "vsw")
+    one = ("--ingress", "source-mac", path)
+    runner.add("vsw replay", process(*command, "replay", folder / "before.toml", *one), frames)
+    runner.add("vsw diff", process(*command, "diff", folder / "before.toml", folder / "after.toml", *one), frames)
+    runner.run(rounds)
+    runner.show(f"diff, imix, {frames:,} frames, whole processes (to reach: at most 2.5)", "vsw replay", {})
+
+
+PARTS = {"tag": tag, "classify": classify, "diff": diff}
 
 
 def main() -> None:
