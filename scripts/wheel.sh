@@ -16,7 +16,7 @@ wheel=$(echo "$work"/vsw_switch-*.whl)
 if "$python" -m auditwheel --version >/dev/null 2>&1; then
     "$python" -m auditwheel show "$wheel"
     if command -v patchelf >/dev/null; then
-        "$python" -m auditwheel -q repair -w "$work/repaired" "$wheel"
+        "$python" -m auditwheel repair -w "$work/repaired" "$wheel"
         wheel=$(echo "$work"/repaired/*.whl)
     else
         echo "wheel.sh: without patchelf the wheel keeps the tag of this machine"
