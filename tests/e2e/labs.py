@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.e2e.vms import Guest
 from vsw.vm import running
+from vsw.vm.place import vm_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Seconds after which something that should have happened is missed.
@@ -97,10 +98,15 @@ class Lab:
         return path.read_text(errors="replace")[-4000:] if path.exists() else ""
 
     def stop(self) -> None:
-        """As Ctrl-C would, but for the machines: those that it did not start itself go on."""
+        """As Ctrl-C would: the machines end too, also those that a killed switch left and this one took over."""
         assert self.switch is not None
         self.switch.terminate()
         self.switch.wait(PATIENCE)
+        for name, guest in self.guests.items():
+            guest.close()
+            # What it wrote must not be taken for its next boot's.
+            (vm_folder(self.run_dir, name) / running.CONSOLE_LOG).write_text("")
+        self.guests.clear()
 
     def kill(self) -> None:
         """As a crash would."""
@@ -124,7 +130,9 @@ class Lab:
         return self.guests[name]
 
     def ready(self, names: Iterable[str]) -> list[Guest]:
-        """The shells of guests, when they are there; the guests boot at once."""
+        """The shells of guests, when they are there; the guests boot at once, again if a test before stopped the lab."""
+        if self.switch is None or self.switch.poll() is not None:
+            self.start()
         guests = [self.guest(name) for name in names]
         for guest in guests:
             guest.wait_until_ready()
