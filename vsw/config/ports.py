@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from vsw.config.cards import CARDS
 from vsw.config.dialects import DIALECTS, Security
+from vsw.config.draft import Draft
 from vsw.config.models import (
     AccessVlan,
-    AddressWords,
     NativeVlan,
     NicWords,
     PolicyWords,
@@ -26,7 +25,7 @@ from vsw.config.models import (
     VlanWords,
     VnicWords,
 )
-from vsw.config.module import MAX_PORTS, Attach, Kind, Module, Port, PriorityTags, Vlan
+from vsw.config.module import MAX_PORTS, Attach, Module, Port, PriorityTags, Vlan
 from vsw.config.positions import Path
 from vsw.config.problems import Report
 from vsw.config.static import build_static
@@ -44,31 +43,6 @@ class Vnic:
     path: Path
     words: VnicWords
     mac: int | None
-
-
-@dataclass(slots=True)
-class Draft:
-    """A port on its way: what was written for it, before numbers and policies."""
-
-    name: str
-    kind: Kind
-    path: Path
-    words: AddressWords
-    mac: int | None
-    number: int = -1
-    profile: PolicyWords | None = None
-
-    def setting(self, key: str) -> Any:
-        """What the port or else its profile says; ``None`` if neither does."""
-        value = getattr(self.words, key)
-        return value if value is not None or self.profile is None else getattr(self.profile, key)
-
-    def place(self, key: str) -> Path:
-        """Where :meth:`setting` was found."""
-        if getattr(self.words, key) is None and self.profile is not None and getattr(self.profile, key) is not None:
-            assert self.words.profile is not None
-            return ("profiles", self.words.profile, key)
-        return (*self.path, key)
 
 
 class SwitchBuilder:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from vsw.config.draft import Draft
 from vsw.config.models import StaticWords
 from vsw.config.module import Port, StaticEntry
 from vsw.config.positions import Path
 from vsw.config.problems import Report
 from vsw.config.values import format_mac, listed
-
-if TYPE_CHECKING:
-    from vsw.config.ports import Draft
 
 
 def build_static(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from vsw.config.dialects import Dialect
+from vsw.config.draft import Draft
 from vsw.config.models import TeamWords
 from vsw.config.module import Port, Team
 from vsw.config.positions import Path
 from vsw.config.problems import Report
 from vsw.config.values import listed
-
-if TYPE_CHECKING:
-    from vsw.config.ports import Draft
 
 _T = TypeVar("_T")
 _LISTS = ("active", "standby", "unused")
