@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +18,11 @@ import pytest
 from tests.cli.run import command, environment, run
 from tests.disk.initiator import Initiator, read_16, write_16
 from tests.disk.nbd_client import Client
+from tests.disk.test_vhost_user import IO_ERROR, OUT
+from tests.disk.test_vhost_user import Disk as VirtioBlk
+from tests.disk.test_vhost_user import Host as VirtioScsi
 from vsw.disk.blocks import create_blocks, open_blocks
+from vsw.disk.serve.vhost_user import READ_ONLY
 
 SIZE = 1 << 20
 SECRET = "a secret of some length"
@@ -55,8 +60,9 @@ def test_nbd_on_a_unix_socket_by_default(place: Path, end: int) -> None:
         disk = told["disks"][0]
         assert disk == {
             "file": "a.img", "format": "raw", "size": SIZE, "read_only": False, "serial": "a", "export": "a", "lun": 0,
-            "urls": ["nbd+unix:///a?socket=a.sock"],
+            "urls": ["nbd+unix:///a?socket=a.sock"], "vhost_user_blk": None,
         }  # fmt: skip
+        assert (told["vhost_user_scsi"], told["qemu"]) == (None, [])
         assert told["target"] is None
         with Client(str(place / "a.sock")) as client:
             client.go("a")
@@ -205,6 +211,7 @@ def test_the_disks_of_a_machine(place: Path) -> None:
         (["a.img", "--iscsi", "--port", "0", "--block-size", "1024"], 2, "block size 1024"),
         (["a.img", "--format", "vhd"], 2, "(found 'vhd')"),
         (["lab.toml"], 2, "with --vm"),
+        (["a.img", "--vhost-user-blk", "1", "--vhost-user-blk", "2"], 2, "2 sockets for virtio-blk, but 1 disks"),
         (["a.img", "--nbd-port", "0", "--listen", "203.0.113.77"], 1, "can't listen on 203.0.113.77"),
     ],
 )
@@ -223,6 +230,37 @@ def test_it_can_be_read_by_people(place: Path) -> None:
         process.terminate()
     assert lines == ["a.img: raw, 1 MiB\n", "  nbd+unix:///a?socket=s\n", f"kill {process.pid} ends it.\n"]
     assert process.returncode == 0
+
+
+def test_guests_over_vhost_user(place: Path) -> None:
+    """Two virtio-blk disks and a controller with both: what one wrote the other reads; NBD is not served unless it is asked for."""
+    words = ("a.img", "b.img", "--vhost-user-blk", "0.sock", "--vhost-user-blk", "1.sock", "--vhost-user-scsi", "s.sock")
+    with serving(place, *words) as told:
+        assert [(disk["vhost_user_blk"], disk["urls"]) for disk in told["disks"]] == [("0.sock", []), ("1.sock", [])]
+        assert told["vhost_user_scsi"] == "s.sock"
+        assert told["qemu"] == [
+            "-chardev", "socket,id=blk0,path=0.sock,reconnect=1", "-device", "vhost-user-blk-pci,chardev=blk0",
+            "-chardev", "socket,id=blk1,path=1.sock,reconnect=1", "-device", "vhost-user-blk-pci,chardev=blk1",
+            "-chardev", "socket,id=scsi0,path=s.sock", "-device", "vhost-user-scsi-pci,chardev=scsi0",
+        ]  # fmt: skip
+        disk, host = VirtioBlk(place / "1.sock"), VirtioScsi(place / "s.sock")
+        disk.write(3, b"guest" + bytes(507))
+        host.quiet(1)
+        assert host.command("28000000000300000100", rooms=[512], lun=1) == (0, 0, b"", b"guest" + bytes(507))
+        disk.close()
+        host.close()
+    assert list(place.glob("*.sock")) == []
+    with open_blocks(place / "b.img") as blocks:
+        assert blocks.read(3 * 512, 5) == b"guest"
+
+
+def test_a_read_only_disk_of_4096_byte_blocks_over_vhost_user(place: Path) -> None:
+    with serving(place, "a.img", "--read-only", "--block-size", 4096, "--vhost-user-blk", "v.sock"):
+        disk = VirtioBlk(place / "v.sock")
+        assert disk.front.features & READ_ONLY
+        assert struct.unpack_from("<I", disk.front.config(60), 20)[0] == 4096
+        assert disk.request(OUT, 0, [bytes(512)])[0] == IO_ERROR
+        disk.close()
 
 
 def test_a_port_in_use_is_said_so(place: Path) -> None:

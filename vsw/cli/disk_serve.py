@@ -1,4 +1,4 @@
-"""``vsw disk serve``: disks over NBD and iSCSI, until somebody stops it."""
+"""``vsw disk serve``: disks over NBD, iSCSI and vhost-user, until somebody stops it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from vsw.errors import UsageError
 
 if TYPE_CHECKING:
     from vsw.disk.blocks import Blocks
-    from vsw.disk.serve.serving import Disk, Iscsi, Nbd, Serving
+    from vsw.disk.serve.serving import Disk, Iscsi, Nbd, Serving, VhostUser
 
 FILES_HELP = "Images, or one topology (.toml): then the disks of its VM --vm."
 SOCKET_HELP = "The unix socket of NBD; only its owner may connect. Default: the first image's, or the VM's, name with .sock."
@@ -30,6 +31,8 @@ NBD_PORT_HELP = "Serve NBD on this TCP port, with or without --socket; 10809 is 
 PORT_HELP = "The TCP port of iSCSI; 0 lets the system choose."
 LISTEN_HELP = "The address of all TCP ports. Others than the loopback interface let everybody who reaches them in, but for --chap."
 CHAP_HELP = "Ask initiators for the secret in this TOML file: [chap] and perhaps [mutual], each with name and secret; readable by its owner only."
+BLK_HELP = "Serve a disk to a guest as virtio-blk on this unix socket: the first disk, the next one if given again, and so on."
+SCSI_HELP = "Serve all disks to a guest as a virtio-scsi controller's, LUNs from 0, on this unix socket."
 SERIAL_HELP = "The serial number that initiators see, one for each image in their order. Default: of the name."
 FORMAT_HELP = "Of all images: raw or qcow2. Default: by the name, .qcow2 or else raw; never by what is in it."
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -46,6 +49,8 @@ def serve(
     listen: Annotated[str, typer.Option(metavar="ADDRESS", help=LISTEN_HELP)] = "127.0.0.1",
     target: Annotated[str | None, typer.Option(metavar="IQN", help="The target's iSCSI name. Default: made of the name.")] = None,
     chap: Annotated[Path | None, typer.Option(metavar="FILE", help=CHAP_HELP)] = None,
+    vhost_user_blk: Annotated[list[Path] | None, typer.Option(metavar="SOCKET", help=BLK_HELP)] = None,
+    vhost_user_scsi: Annotated[Path | None, typer.Option(metavar="SOCKET", help=SCSI_HELP)] = None,
     vm: Annotated[str | None, typer.Option(metavar="NAME", help="Whose disks, with a topology.")] = None,
     image_format: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP)] = None,
     backing_format: Annotated[str | None, typer.Option(metavar="FORMAT", help=BACKING_FORMAT_HELP)] = None,
@@ -65,6 +70,8 @@ def serve(
       vsw disk serve web.img --nbd --socket web.sock --iscsi --port 3260
       vsw disk serve a.img b.img --iscsi --listen 192.0.2.1 --chap secrets.toml
       vsw disk serve lab.toml --vm web1 --nbd --socket web1.sock
+      vsw disk serve a.img b.qcow2 --vhost-user-blk a.sock --vhost-user-blk b.sock
+      vsw disk serve a.img b.qcow2 --vhost-user-scsi web1.sock
     """
     from vsw.disk.serve.serving import Serving  # noqa: PLC0415
 
@@ -78,9 +85,10 @@ def serve(
                 images = [_open(file, image_format, backing_format, allow, read_only, opened) for file in files]
                 name, disks = str(files[0].with_suffix("")), _named(files, images, words)
             disks = _with_serials(disks, serial or [])
-            over_nbd = _nbd(name, nbd, socket, nbd_port, listen, iscsi)
+            to_guests = _vhost_user(vhost_user_blk, vhost_user_scsi)
+            over_nbd = _nbd(name, nbd, socket, nbd_port, listen, iscsi or to_guests is not None)
             over_iscsi = _iscsi(name, iscsi, port, listen, target, chap)
-            serving = Serving(disks, over_nbd, over_iscsi)
+            serving = Serving(disks, over_nbd, over_iscsi, to_guests)
             opened.pop_all()  # they are Serving's to close now
         with serving:
             _tell(serving, as_json)
@@ -173,10 +181,11 @@ def _with_serials(disks: list[Disk], serials: list[str]) -> list[Disk]:
     return [replace(disk, serial=serial) for disk, serial in zip(disks, serials, strict=True)] if serials else disks
 
 
-def _nbd(name: str, wanted: bool, socket: Path | None, port: int | None, listen: str, iscsi: bool) -> Nbd | None:
+def _nbd(name: str, wanted: bool, socket: Path | None, port: int | None, listen: str, otherwise: bool) -> Nbd | None:
+    """NBD, unless disks are served ``otherwise`` and nothing is said of it."""
     from vsw.disk.serve.serving import Nbd  # noqa: PLC0415
 
-    if not wanted and iscsi and socket is None and port is None:
+    if not wanted and otherwise and socket is None and port is None:
         return None
     unix = socket if socket is not None or port is not None else Path(f"{name}.sock")
     return Nbd(unix, () if port is None else ((listen, port),))
@@ -197,6 +206,25 @@ def _iscsi(name: str, wanted: bool, port: int | None, listen: str, target: str |
     return Iscsi(target or target_name(Path(name).name), ((listen, DEFAULT_PORT if port is None else port),), secret, mutual)
 
 
+def _vhost_user(blk: list[Path] | None, scsi: Path | None) -> VhostUser | None:
+    from vsw.disk.serve.serving import VhostUser  # noqa: PLC0415
+
+    return VhostUser(tuple(blk or ()), scsi) if blk or scsi is not None else None
+
+
+def qemu_words(serving: Serving) -> list[str]:
+    """QEMU's arguments for a guest on our vhost-user sockets; its memory must be shared besides."""
+    from vsw.vm.qemu import keyval  # noqa: PLC0415
+
+    words = []
+    for lun, one in enumerate(serving.blk):
+        words += ["-chardev", keyval("socket", id=f"blk{lun}", path=one.path, reconnect=1)]
+        words += ["-device", keyval("vhost-user-blk-pci", chardev=f"blk{lun}")]
+    if serving.scsi is not None:
+        words += ["-chardev", keyval("socket", id="scsi0", path=serving.scsi.path), "-device", keyval("vhost-user-scsi-pci", chardev="scsi0")]
+    return words
+
+
 def _tell(serving: Serving, as_json: bool) -> None:
     if as_json:
         print(json.dumps(as_object(serving), ensure_ascii=False), flush=True)
@@ -206,12 +234,14 @@ def _tell(serving: Serving, as_json: bool) -> None:
         print(f"{disk.file}: {disk.blocks.format}, {size_text(disk.blocks.size)}{access}")
         for url in serving.urls(lun):
             print(f"  {url}")
+    if words := qemu_words(serving):
+        print(f"QEMU, with shared memory: {shlex.join(words)}")
     print("Ctrl-C ends it." if sys.stdin.isatty() else f"kill {os.getpid()} ends it.", flush=True)
 
 
 def as_object(serving: Serving) -> dict[str, Any]:
     """What ``--json`` prints: ``pid``, ``target`` (null without iSCSI), ``disks`` [{``file``, ``format``, ``size``, ``read_only``, ``serial``,
-    ``export``, ``lun``, ``urls``}]."""
+    ``export``, ``lun``, ``urls``, ``vhost_user_blk`` (a socket, or null)}], ``vhost_user_scsi`` (a socket, or null), ``qemu`` (arguments)."""
     disks = [
         {
             "file": disk.file,
@@ -222,7 +252,9 @@ def as_object(serving: Serving) -> dict[str, Any]:
             "export": disk.name,
             "lun": lun,
             "urls": serving.urls(lun),
+            "vhost_user_blk": str(serving.blk[lun].path) if lun < len(serving.blk) else None,
         }
         for lun, disk in enumerate(serving.disks)
     ]
-    return {"pid": os.getpid(), "target": serving.target or None, "disks": disks}
+    scsi = None if serving.scsi is None else str(serving.scsi.path)
+    return {"pid": os.getpid(), "target": serving.target or None, "disks": disks, "vhost_user_scsi": scsi, "qemu": qemu_words(serving)}

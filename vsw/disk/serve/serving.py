@@ -1,7 +1,8 @@
-"""Several disks served at once, over NBD, iSCSI or both: what ``vsw disk serve`` does, as a library call.
+"""Several disks served at once, over NBD, iSCSI and vhost-user: what ``vsw disk serve`` does, as a library call.
 
-Every disk is an NBD export under its name, and a logical unit of one iSCSI target, numbered from 0. Both reach the same disk: what one
-client wrote, every other reads. SCSI reservations bind SCSI initiators only, an NBD client knows nothing of them; so do not give one disk to both
+Every disk is an NBD export under its name, a logical unit of one target, numbered from 0, which iSCSI initiators and the guest behind a
+vhost-user-scsi controller reach, and a virtio-blk disk on a socket of its own. All reach the same disk: what one client wrote, every other reads.
+SCSI reservations bind SCSI initiators only, NBD and virtio-blk know nothing of them; so do not give one disk to both
 kinds of client at once unless a cluster file system, or only one writer, is what keeps it whole.
 """
 
@@ -23,6 +24,7 @@ from ..scsi import FileStore, LogicalUnit, Target
 from .iscsi import Exported, IscsiServer
 from .iscsi_login import Chap
 from .nbd import Export, NbdServer, nbd_url
+from .vhost_user import BlkServer, ScsiServer
 
 TARGET_PREFIX = "iqn.2026-01.lab.vsw:"
 SHORTEST_SECRET = 12
@@ -65,28 +67,53 @@ class Iscsi:
     mutual: Chap | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class VhostUser:
+    """Unix sockets for guests: one a disk (``blk``, for the first disks, in their order), and one of a controller with all of them (``scsi``)."""
+
+    blk: tuple[Path, ...] = ()
+    scsi: Path | None = None
+
+
 class Serving:
     """Serves ``disks`` until ``close``, which ends the servers, then flushes and closes the disks; on an error nothing stays open or served.
 
     ``OSError`` if a place is taken, :class:`~vsw.errors.UsageError` if words do not fit.
     """
 
-    def __init__(self, disks: Sequence[Disk], nbd: Nbd | None = None, iscsi: Iscsi | None = None) -> None:
+    def __init__(
+        self, disks: Sequence[Disk], nbd: Nbd | None = None, iscsi: Iscsi | None = None, vhost_user: VhostUser | None = None
+    ) -> None:
         self.disks = list(disks)
         self.nbd: NbdServer | None = None
         self.iscsi: IscsiServer | None = None
+        self.blk: list[BlkServer] = []
+        """The virtio-blk servers of the first disks."""
+        self.scsi: ScsiServer | None = None
         self.target = "" if iscsi is None else iscsi.target
         with contextlib.ExitStack() as stack:
             for disk in self.disks:
                 stack.enter_context(disk.blocks)
-            if nbd is None and iscsi is None:
-                raise UsageError("disks are served over NBD, iSCSI or both, not over neither")
+            if nbd is None and iscsi is None and (vhost_user is None or vhost_user == VhostUser()):
+                raise UsageError("disks are served over NBD, iSCSI or vhost-user, not over none of them")
+            if vhost_user is not None and len(vhost_user.blk) > len(self.disks):
+                raise UsageError(f"{len(vhost_user.blk)} sockets for virtio-blk, but {len(self.disks)} disks")
+            over_scsi = None if vhost_user is None else vhost_user.scsi
+            if iscsi is not None or over_scsi is not None:
+                name = self.target or target_name(self.disks[0].name)
+                target = Target(name, {lun: _unit(disk) for lun, disk in enumerate(self.disks)})
             if iscsi is not None:
-                target = Target(iscsi.target, {lun: _unit(disk) for lun, disk in enumerate(self.disks)})
                 self.iscsi = stack.enter_context(IscsiServer([Exported(target, iscsi.chap, iscsi.mutual)], iscsi.tcp))
             if nbd is not None:
                 exports = [Export(disk.name, disk.blocks, disk.file, disk.read_only) for disk in self.disks]
                 self.nbd = stack.enter_context(NbdServer(exports, unix=nbd.unix, tcp=nbd.tcp))
+            if over_scsi is not None:
+                # The guest is known again, and its reservations with it, by the name of the first disk.
+                self.scsi = stack.enter_context(ScsiServer(over_scsi, {0: target}, name=self.disks[0].name))
+            if vhost_user is not None:
+                for disk, path in zip(self.disks, vhost_user.blk, strict=False):
+                    server = BlkServer(path, disk.blocks, serial=disk.serial, read_only=disk.read_only, block_size=disk.block_size)
+                    self.blk.append(stack.enter_context(server))
             # What was opened last ends first: servers before disks.
             self._ending = stack.pop_all()
 
@@ -104,6 +131,9 @@ class Serving:
         found = [] if self.nbd is None else [("nbd", session.peer, session.export_name or "") for session in self.nbd.sessions]
         if self.iscsi is not None:
             found += [("iscsi", f"{initiator} at {address}", target) for initiator, address, target in self.iscsi.sessions]
+        found += [("vhost-user-blk", str(one.path), disk.name) for disk, one in zip(self.disks, self.blk, strict=False) if one.connected]
+        if self.scsi is not None and self.scsi.connected:
+            found.append(("vhost-user-scsi", str(self.scsi.path), self.target or target_name(self.disks[0].name)))
         return sorted(found)
 
     def close(self) -> None:

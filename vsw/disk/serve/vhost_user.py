@@ -107,22 +107,29 @@ class DiskServer(Device):
 
 
 class BlkServer(DiskServer):
-    """``blocks`` as a virtio-blk disk at the unix socket ``path``; ``queues`` rings at most, ``serial`` is what the guest reads (20 bytes of it)."""
+    """``blocks`` as a virtio-blk disk at the unix socket ``path``; ``queues`` rings at most, ``serial`` is what the guest reads (20 bytes of it).
+
+    ``read_only`` refuses changes to a disk that could be written; ``block_size`` (a power of two from 512 on) is what the guest is told to use.
+    """
 
     protocol = BASE_PROTOCOL | int(ProtocolFeature.CONFIG)
 
-    def __init__(self, path: str | Path, blocks: Blocks, *, serial: str = "", queues: int = 4) -> None:
-        check_blocks(blocks)
+    def __init__(
+        self, path: str | Path, blocks: Blocks, *, serial: str = "", queues: int = 4, read_only: bool = False, block_size: int = SECTOR
+    ) -> None:
+        check_blocks(blocks, block_size)
         _check_queues(queues)
+        read_only = read_only or blocks.read_only
         self.features = BASE_FEATURES | SEG_MAX | BLOCK_SIZE | FLUSH | CONFIG_WCE | MQ
-        self.features |= READ_ONLY if blocks.read_only else DISCARD | WRITE_ZEROES
+        self.features |= READ_ONLY if read_only else DISCARD | WRITE_ZEROES
         self._blocks = blocks
+        self._block_size = max(block_size, blocks.alignment)
         self._writeback = 1
-        self._blk = BlkRequests(blocks, serial)
+        self._blk = BlkRequests(blocks, serial, read_only)
         super().__init__(path, serial or "disk", queues, self._blk, queues)
 
     def configuration(self) -> bytes:
-        block = max(SECTOR, self._blocks.alignment)
+        block = self._block_size
         grain = max(self._blocks.granularity, block) // SECTOR
         ranges = (MOST_SECTORS, MOST_RANGES)
         return CONFIGURATION.pack(

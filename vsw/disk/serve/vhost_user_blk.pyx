@@ -64,11 +64,11 @@ cdef class BlkRequests(Requests):
     cdef bytes serial
     cdef uint32_t write_through
 
-    def __init__(self, blocks, str serial):
+    def __init__(self, blocks, str serial, bint read_only):
         self.blocks = blocks
         self.door = blocks.direct
         self.size = blocks.size
-        self.read_only = blocks.read_only
+        self.read_only = read_only
         self.serial = serial.encode()[:ID_BYTES].ljust(ID_BYTES, b"\0")
         self.write_through = 1
 
@@ -185,9 +185,11 @@ cdef class BlkRequests(Requests):
         return IO_ERROR
 
 
-def check_blocks(blocks):
-    """Raise :class:`~vsw.errors.UsageError` for a backend that can't be a virtio disk."""
-    if blocks.size % SECTOR:
-        raise UsageError(f"a disk of {blocks.size} bytes: a virtio disk has whole sectors of {SECTOR}")
+def check_blocks(blocks, uint32_t block_size):
+    """Raise :class:`~vsw.errors.UsageError` for a backend that can't be a virtio disk of that block size."""
+    if block_size < SECTOR or block_size & (block_size - 1):
+        raise UsageError(f"a virtio disk has blocks of {SECTOR} bytes, or a power of two above that, not {block_size}")
+    if blocks.size % block_size:
+        raise UsageError(f"a disk of {blocks.size} bytes: a virtio disk has whole blocks, of {block_size} bytes here")
     if SECTOR % blocks.alignment and blocks.alignment > 4096:
         raise UsageError(f"a disk with an alignment of {blocks.alignment} bytes can't be a virtio disk")
