@@ -17,10 +17,9 @@ here=$PWD
 tree=$PWD/build/fuzz/tree
 found=$PWD/build/fuzz/found
 captures=${VSW_CAPTURES:-$PWD/../shared/captures}
-mkdir -p "$tree" "$found"
+mkdir -p "$found"
 # Objects of the last time stay, and are built anew only where their sources changed.
-tar -cf - --exclude=./build --exclude=./dist --exclude=./.venv --exclude=./.git --exclude='*.so' --exclude='./vsw/*.c' --exclude=__pycache__ \
-    --exclude='./.*_cache' --exclude=./.hypothesis --exclude='*.egg-info' . | tar -xf - -C "$tree"
+scripts/copy_tree.sh "$tree"
 cd "$tree"
 CC=clang VSW_FUZZ=1 "$python" setup.py -q build_ext --inplace -j "${JOBS:-2}"
 

@@ -10,19 +10,18 @@ jobs=${JOBS:-2}
 tree=$PWD/build/sanitize
 
 rm -rf "$tree"
-mkdir -p "$tree"
-tar -cf - --exclude=./build --exclude=./dist --exclude=./.venv --exclude=./.git --exclude='*.so' --exclude='./vsw/*.c' --exclude=__pycache__ \
-    --exclude='./.*_cache' --exclude=./.hypothesis --exclude='*.egg-info' . | tar -xf - -C "$tree"
+scripts/copy_tree.sh "$tree"
 cd "$tree"
 VSW_SANITIZE=1 VSW_JOBS=$jobs "$python" setup.py -q build_ext --inplace -j "$jobs"
 
-# Programs of others are started without the sanitizer, which some of them do not survive: behind these names stand they themselves.
+# Programs of others are started without the sanitizer, which some of them do not survive: behind these names stand they themselves, with the PATH of
+# before (ccache looks there for the compiler, and would find what called it).
 clean=$tree/clean
 mkdir "$clean"
 for program in capinfos dumpcap editcap tcpdump tshark cc gcc qemu-img qemu-io qemu-nbd qemu-storage-daemon qemu-system-x86_64 nbdcopy nbdinfo nbdkit fio \
     ovs-appctl ovs-ofctl ovs-vsctl ovs-vswitchd ovsdb-client ovsdb-server ovsdb-tool iscsi-inq iscsi-ls iscsi-test-cu tgtadm tgtd valgrind; do
     if real=$(command -v "$program"); then
-        printf '#!/bin/sh\nunset LD_PRELOAD\nexec %s "$@"\n' "$real" >"$clean/$program"
+        printf '#!/bin/sh\nunset LD_PRELOAD\nPATH=%q\nexec %s "$@"\n' "$PATH" "$real" >"$clean/$program"
         chmod +x "$clean/$program"
     fi
 done
