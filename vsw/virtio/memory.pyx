@@ -67,7 +67,7 @@ cdef class Region:
         if fstatfs(fd, &system) == 0 and system.f_type == FUSE_MAGIC:
             raise FrontEndError("a memory region's file lies on FUSE: its pages could be withheld for ever")
         # Huge pages are mapped as wholes; the file's block size says how large they are.
-        page = max(4096, <uint64_t>state.st_blksize)
+        page = max(<uint64_t>4096, <uint64_t>state.st_blksize)
         if page & (page - 1):
             page = 4096
         skipped = offset & (page - 1)

@@ -185,7 +185,7 @@ cdef class ScsiRequests(Requests):
                 begin = returned
                 vsw_chain_write(chain, ANSWER, begin, length)
             written += length
-            if len(returned) > in_bytes:
+            if <uint64_t>len(returned) > in_bytes:
                 answer[RESPONSE] = OVERRUN
             residual = in_bytes - length if in_bytes else out_bytes - wanted
             memcpy(answer + RESIDUAL, &residual, 4)
