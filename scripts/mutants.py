@@ -140,7 +140,7 @@ def compile_extension(tree: Path, name: str) -> str:
     source = tree / "vsw" / "datapath" / f"{name}.c"
     target = source.with_name(name + str(sysconfig.get_config_var("EXT_SUFFIX")))
     target.unlink(missing_ok=True)
-    arguments = ["-shared", "-fPIC", "-std=gnu11", "-O0", "-w", "-DVSW_NO_CLONES", f"-I{tree}", f"-I{sysconfig.get_path('include')}"]
+    arguments = ["-shared", "-fPIC", "-std=gnu11", "-O0", "-w", f"-I{tree}", f"-I{sysconfig.get_path('include')}"]
     done = subprocess.run([*COMPILER, *arguments, str(source), "-o", str(target)], capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stderr.strip()
 
