@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 import vsw
-from vsw.cli.app import app
+from vsw.cli.app import application
 
+APP = application()
 ROOT = Path(__file__).resolve().parents[2]
 TOPOLOGY = ROOT / "examples" / "two-vlans.toml"
 CAPTURE = ROOT / "examples" / "two-vlans.pcapng"
@@ -29,7 +30,7 @@ def run(*arguments: object, stdin: bytes | None = None) -> Done[str]:
         return process(*arguments, stdin=stdin)
     out, error = StringIO(), StringIO()
     with redirect_stdout(out), redirect_stderr(error), pytest.raises(SystemExit) as ended:
-        app([str(argument) for argument in arguments], prog_name="vsw")
+        APP([str(argument) for argument in arguments], prog_name="vsw")
     return Done(arguments, ended.value.code or 0, out.getvalue(), error.getvalue())
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import vsw
-from tests.cli.run import ROOT, as_json, environment, good, process, run
+from tests.cli.run import CAPTURE, ROOT, as_json, environment, good, process, run
 
 BROKEN = '[hosts.h.switches.s]\nmtu = 12\n[hosts.h.switches.s.ports]\np = { vlan = { mode = "access", vid = 4096 } }\n'
 
@@ -74,12 +74,24 @@ def test_version_and_help() -> None:
 
 def test_help_waits_for_nothing_heavy() -> None:
     program = (
-        "import sys; from vsw.cli.app import app\n"
+        "import sys; from vsw.cli.app import application; app = application()\n"
         "try: app(['--help'])\n"
         "except SystemExit: pass\n"
         "print(sorted({name.split('.')[0] for name in sys.modules} & {'numpy', 'pydantic', 'rich', 'dpkt', 'zstandard', 'asyncio'}))"
     )
     done = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_command_waits_for_its_own_needs_only(tmp_path: Path) -> None:
+    program = (
+        "import sys; from vsw.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end\n"
+        "print(sorted({'numpy', 'rich', 'dpkt', 'vsw.cli.disk', 'vsw.cli.replay'} & set(sys.modules)))"
+    )
+    arguments = ["tag", "push", "--vid", "10", str(CAPTURE), str(tmp_path / "out.pcapng")]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], env=environment(), capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "[]"
 
 

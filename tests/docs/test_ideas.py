@@ -8,7 +8,7 @@ import pytest
 import typer.main
 
 from tests.source.tree import ROOT
-from vsw.cli.app import app
+from vsw.cli.app import application
 
 PAGE = ROOT / "docs" / "learn" / "ideas.md"
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.read_text().splitlines() if re.match(r"\| \d+ \|", line)]
@@ -23,7 +23,7 @@ def test_there_is_a_row_for_each_idea() -> None:
 def test_what_it_names_exists(row: list[str]) -> None:
     for path in re.findall(r"`((?:tests|examples)/[\w./-]+)`", " ".join(row)):
         assert (ROOT / path).is_file(), path
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(application())
     for command in re.findall(r"`vsw ([a-z -]+)", row[2]):
         found = group
         for word in command.split():

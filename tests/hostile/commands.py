@@ -12,8 +12,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
-from vsw.cli.app import app
+from vsw.cli.app import application
 
+APP = application()
 ROOT = Path(__file__).resolve().parents[2]
 TOPOLOGY = ROOT / "examples" / "two-vlans.toml"
 RULES = ROOT / "tests" / "hostile" / "rules.toml"
@@ -116,7 +117,7 @@ def complaint(command: Command, capture: Path, folder: Path) -> str:
     code: Any = None
     try:
         with _bounded(), redirect_stdout(out), redirect_stderr(error):
-            app(arguments, prog_name="vsw")
+            APP(arguments, prog_name="vsw")
     except SystemExit as ended:
         code = ended.code or 0
     except BaseException as raised:

@@ -15,7 +15,7 @@ import pytest
 import typer.main
 
 from tests.hostile.commands import COMMANDS, ROOT, WITHOUT_CAPTURES, Command, complaint
-from vsw.cli.app import app
+from vsw.cli.app import application
 
 FOLDER = Path(os.environ.get("VSW_CAPTURES") or Path(__file__).parents[3] / "shared" / "captures")
 EXAMPLE = ROOT / "examples" / "two-vlans.pcapng"
@@ -73,7 +73,7 @@ def test_all_of_each(path: Path, tmp_path: Path) -> None:
 
 
 def test_every_command_is_here() -> None:
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(application())
     assert set(group.commands) - WITHOUT_CAPTURES == set(COMMANDS)  # type: ignore[attr-defined]
 
 

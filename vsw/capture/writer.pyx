@@ -1,7 +1,6 @@
 """Capture writers: pcap and pcapng files that appear under their name only when they are complete."""
 
 import os
-import secrets
 import stat
 import struct
 
@@ -63,7 +62,7 @@ cdef class CaptureWriter:
                 regular = True
             if regular:
                 self.target = os.path.realpath(self.name)
-                self.temporary = f"{self.target}.unfinished-{os.getpid()}-{secrets.token_hex(4)}"
+                self.temporary = f"{self.target}.unfinished-{os.getpid()}-{os.urandom(4).hex()}"
                 descriptor = self.create()
             else:
                 descriptor = os.open(self.name, os.O_WRONLY | os.O_CLOEXEC)

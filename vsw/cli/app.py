@@ -1,32 +1,33 @@
-"""The commands, in the order of ``vsw --help``."""
+"""The commands, in the order of ``vsw --help``.
+
+Each is a file of its own, and making all of them ready takes longer than most of them run: a process makes ready the one that it is asked for.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from vsw.cli.assertion import check_rules
-from vsw.cli.check import check
-from vsw.cli.classify import classify
-from vsw.cli.diff import diff
-from vsw.cli.disk import disk
-from vsw.cli.explain import explain
-from vsw.cli.infer import infer
-from vsw.cli.live import apply, port_app, show
-from vsw.cli.replay import replay
-from vsw.cli.run import run
-from vsw.cli.tag import tag
-from vsw.cli.vm import app as vm
-
-# Plain help: rich is slow to import, and is needed for tables only.
-app = typer.Typer(
-    name="vsw",
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
-)
+#: Where each command, or group of commands, is defined.
+COMMANDS = {
+    "replay": ("vsw.cli.replay", "replay"),
+    "explain": ("vsw.cli.explain", "explain"),
+    "diff": ("vsw.cli.diff", "diff"),
+    "assert": ("vsw.cli.assertion", "check_rules"),
+    "infer": ("vsw.cli.infer", "infer"),
+    "classify": ("vsw.cli.classify", "classify"),
+    "tag": ("vsw.cli.tag", "tag"),
+    "check": ("vsw.cli.check", "check"),
+    "disk": ("vsw.cli.disk", "disk"),
+    "run": ("vsw.cli.run", "run"),
+    "show": ("vsw.cli.live", "show"),
+    "port": ("vsw.cli.live", "port_app"),
+    "apply": ("vsw.cli.live", "apply"),
+    "vm": ("vsw.cli.vm", "app"),
+}
 
 
 def _version(wanted: bool) -> None:
@@ -40,7 +41,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def vsw(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
@@ -57,17 +57,22 @@ def vsw(
     """
 
 
-app.command()(replay)
-app.command()(explain)
-app.command()(diff)
-app.command("assert")(check_rules)
-app.command()(infer)
-app.command()(classify)
-app.add_typer(tag)
-app.command()(check)
-app.add_typer(disk)
-app.command()(run)
-app.command()(show)
-app.add_typer(port_app)
-app.command()(apply)
-app.add_typer(vm)
+def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """``vsw`` with these commands."""
+    # Plain help: rich is slow to import, and is needed for tables only.
+    app = typer.Typer(
+        name="vsw",
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    )
+    app.callback()(vsw)
+    for name in names:
+        module, attribute = COMMANDS[name]
+        command = getattr(import_module(module), attribute)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command)
+        else:
+            app.command(name)(command)
+    return app

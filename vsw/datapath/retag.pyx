@@ -5,9 +5,6 @@ from libc.string cimport memcpy, memset
 
 from vsw.datapath.source cimport VSW_BURST, VSW_SLACK, FrameReader, FrameSource, vsw_burst, vsw_source
 
-import numpy as np
-
-from vsw.datapath.batch import Batch
 from vsw.errors import UsageError
 
 #: What a frame can come to, by the number of ``vsw_retag_outcome``; all but the first are left as they are.
@@ -99,6 +96,8 @@ cdef class Retag:
         cdef const vsw_retag *rule = &self.rule
         cdef uint64_t at = 0, size = 0, rows = len(source), row = 0
         cdef uint32_t count, i
+        import numpy as np  # here: who writes a capture again does without
+        from vsw.datapath.batch import Batch
 
         reader = source.reader(0, rows)
         frames = reader.source
