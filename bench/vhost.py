@@ -3,10 +3,10 @@
 Needs DPDK's testpmd (Debian: dpdk), which plays the guests (``net_virtio_user``, 64-byte frames, no huge pages) for both, and is the peer
 (``net_vhost``). The back ends take turns in one run, each on the same processor, the front end on another one: compare the ratio, not the figures.
 
-- ``receive``: one port; the guest sends as fast as it can. vsw does the whole switch's work on each frame (VLAN, FDB, counters) and sends it to a
-  port where nobody is; the peer counts and frees (``rxonly``).
-- ``cross``: two ports; frames that the guest's two cards send each other for ever, without a pause. vsw switches by static FDB entries, the peer
-  hands what comes in by one port to the other (``io``).
+- ``receive``: one port; the guest sends as fast as it can. vsw does the whole switch's work on each frame (VLAN, security, table, counters)
+  and sends it to a port where nobody is; the peer counts and frees (``rxonly``).
+- ``cross``: two ports; frames that the guest's two cards send each other for ever, without a pause. vsw does the same work, the peer hands what
+  comes in by one port to the other (``io``).
 """
 
 from __future__ import annotations
@@ -35,16 +35,18 @@ BACK, FRONT = 0, 1
 """Processors."""
 QUEUE = 1024
 BUFFERS = 16384
-TOPOLOGY = """
+MACS = ("02:00:00:00:00:01", "02:00:00:00:00:00")
+"""Of the front end's cards: what testpmd sends by its port N goes to 02:00:00:00:00:0N, so each card sends to the other."""
+TOPOLOGY = f"""
+[profiles.strict]
+vlan = {{ mode = "access", vid = 10 }}
+security = {{ promiscuous = false, mac_changes = false, forged_transmits = false }}
+
 [hosts.bench.switches.br]
-dialect = "ovs"
-static = [
-    { vlan = 10, mac = "02:00:00:00:00:00", port = "p1" },
-    { vlan = 10, mac = "02:00:00:00:00:01", port = "p0" },
-]
+dialect = "vsw"
 [hosts.bench.switches.br.ports]
-p0 = { vlan = { mode = "access", vid = 10 } }
-p1 = { vlan = { mode = "access", vid = 10 } }
+p0 = {{ kind = "vnic", profile = "strict", mac = "{MACS[0]}" }}
+p1 = {{ kind = "vnic", profile = "strict", mac = "{MACS[1]}" }}
 """
 RATE = re.compile(r"([RT])x-pps: +(\d+)")
 PORTS = {"receive": 1, "cross": 2}
@@ -64,6 +66,8 @@ def serve(place: Path, ports: int) -> None:
     print("ready", flush=True)
     signal.sigwait({signal.SIGTERM})
     loop.stop()
+    counted = switch.counters
+    (place / "counted").write_text(f"{counted.offered} {counted.delivered}")
     for port in attached:
         port.close()
 
@@ -115,12 +119,16 @@ def measure(kind: str, who: str, place: Path, seconds: int) -> float:
             devices = [f"net_vhost{number},iface={socket},queues=1" for number, socket in enumerate(sockets)]
             mode = "rxonly" if kind == "receive" else "io"
             stack.enter_context(running(testpmd(BACK, f"{prefix}b", devices, mode), "start packet forwarding"))
-        devices = [f"net_virtio_user{number},path={socket},queue_size={QUEUE}" for number, socket in enumerate(sockets)]
+        devices = [f"net_virtio_user{number},path={socket},queue_size={QUEUE},mac={MACS[number]}" for number, socket in enumerate(sockets)]
         mode, more = ("txonly", []) if kind == "receive" else ("io", ["--tx-first"])
         front = stack.enter_context(running(testpmd(FRONT, f"{prefix}f", devices, mode, *more), "start packet forwarding"))
         rates = list(_rates(front, "T" if kind == "receive" else "R", ports, seconds + 2))[2:]
     for socket in sockets:
         socket.unlink(missing_ok=True)
+    if who == "vsw":
+        offered, delivered = map(int, (place / "counted").read_text().split())
+        if not 0 < offered == delivered:
+            raise RuntimeError(f"of {offered:,} frames {delivered:,} went on: this is no measure of switching")
     return statistics.median(rates)
 
 

@@ -1,8 +1,10 @@
 /* loop.h: the run loop: bursts from live ports through the switch and out again, without the GIL.
  *
  * A looper is one worker's share: it is the source of the worker's bursts and the sink of its copies.  next() finishes the burst before (each port gets its
- * copies in one call, then frames are given back) and looks for another: it polls the ports that were busy lately; when they have been idle for a while it asks all
- * for notifications, looks once more, and sleeps in epoll.  The datapath (vsw_run) does the rest, so that a live switch is the same switch as a replay.
+ * copies in one call, then frames are given back) and looks for another: it polls the ports that were busy lately.  A port that has been idle for its
+ * window is asked for a notification, looked at once more, and left to epoll; when no port is left the worker sleeps there.  The window is the loop's `spin`,
+ * and doubles, up to VSW_LOOP_WIDEST times it, each time a frame comes soon after it was over: whom it costs two system calls and a wakeup to sleep for
+ * some microseconds is better polled on.  The datapath (vsw_run) does the rest, so that a live switch is the same switch as a replay.
  *
  * Each port has one home, the looper that receives from it; any looper may send to it, under the port's lock.  Frames of one port stay in order.
  *
@@ -23,8 +25,9 @@
 
 #define VSW_LOOP_OUT 4096u
 #define VSW_LOOP_LEAST 32u             /* frames that a port may have of a burst however many others are busy */
-#define VSW_LOOP_IDLE 64u              /* polls without a frame after which a port is no longer polled */
-#define VSW_LOOP_LOOK 8u               /* bursts between two looks at epoll while ports are busy */
+#define VSW_LOOP_IDLE 8u               /* polls that a port has without a frame, however long they take */
+#define VSW_LOOP_WIDEST 8              /* the widest window of a port, in `spin` */
+#define VSW_LOOP_LOOK 25000            /* ns between two looks at epoll while ports are busy */
 #define VSW_LOOP_EVENTS 64
 #define VSW_LOOP_END UINT32_MAX
 #define VSW_WAKE ((uint64_t)1 << 32)   /* epoll data: the looper's own eventfd */
@@ -41,6 +44,9 @@ typedef struct vsw_member {
     uint32_t waits;                    /* for tx_fd too */
     uint32_t active;                   /* in its home's list */
     uint32_t idle;                     /* polls in a row without a frame */
+    int64_t last;                      /* when it had its last frame, or was taken into the list */
+    int64_t left;                      /* when it was taken from the list */
+    int64_t window;                    /* ns that it is polled in vain */
     uint64_t nobody;                   /* copies for a port that is attached to nothing */
 } vsw_member;
 
@@ -49,7 +55,7 @@ typedef struct vsw_loop {
     uint32_t closed;                   /* the gate */
     uint32_t stop;
     int service;                       /* eventfd: some port wants attention */
-    int64_t spin;                      /* ns of polling before sleeping */
+    int64_t spin;                      /* ns that a port is polled in vain, at least */
 } vsw_loop;
 
 struct vsw_looper {
@@ -59,8 +65,7 @@ struct vsw_looper {
     vsw_slots slots;
     uint32_t inside;
     int epoll, wake;
-    int64_t now, busy_until;
-    uint32_t looks;                    /* bursts since the last look at epoll */
+    int64_t now, looked;               /* the clock, and at the last look at epoll */
     uint32_t cursor;                   /* where the next poll begins */
     uint32_t active_count, received_count, touched_count, outs;
     uint32_t timed_count;
@@ -196,6 +201,9 @@ static inline void vsw_loop_activate(vsw_looper *l, uint32_t number) {
     m->live->disarm(m->live);
     m->active = 1;
     m->idle = 0;
+    m->last = l->now;
+    int64_t spin = l->loop->spin, wider = l->now - m->left < spin * VSW_LOOP_WIDEST ? m->window * 2 : spin;
+    m->window = wider < spin * VSW_LOOP_WIDEST ? wider : spin * VSW_LOOP_WIDEST;
     l->active[l->active_count++] = (uint16_t)number;
 }
 
@@ -233,21 +241,27 @@ static inline void vsw_loop_forget(vsw_loop *loop, uint32_t number) {
     m->home = NULL;
 }
 
-/* Takes ports from the list that were idle for `polls`, unless a frame has come meanwhile. */
-static inline void vsw_loop_retire(vsw_looper *l, uint32_t polls) {
+static inline int vsw_loop_idle(const vsw_looper *l, const vsw_member *m) {
+    return m->idle >= VSW_LOOP_IDLE && l->now - m->last >= m->window;
+}
+
+/* Takes ports from the list that were idle for their windows, unless a frame has come meanwhile. */
+static inline void vsw_loop_retire(vsw_looper *l) {
     uint32_t kept = 0;
     for (uint32_t k = 0; k < l->active_count; k++) {
         vsw_member *m = l->loop->members + l->active[k];
-        int gone = !m->live || !m->watched || m->home != l;
-        if (gone || (m->idle >= polls && !m->live->arm(m->live))) {
+        int gone = !m->live || !m->watched || m->home != l, idle = !gone && vsw_loop_idle(l, m);
+        if (gone || (idle && !m->live->arm(m->live))) {
             m->active = 0;
-        } else {
-            if (m->idle >= polls) {
-                m->live->disarm(m->live);
-                m->idle = 0;
-            }
-            l->active[kept++] = l->active[k];
+            m->left = l->now;
+            continue;
         }
+        if (idle) {
+            m->live->disarm(m->live);
+            m->idle = 0;
+            m->last = l->now;
+        }
+        l->active[kept++] = l->active[k];
     }
     l->active_count = kept;
 }
@@ -259,9 +273,12 @@ static inline uint32_t vsw_loop_receive(vsw_looper *l, uint32_t number, vsw_burs
     uint32_t attention = live->attention, got = live->receive(live, b, first, limit, &l->slots);
     if (!attention)
         vsw_loop_heed(l->loop, number);
-    m->idle = got ? 0 : m->idle + 1;
-    if (!got)
+    if (!got) {
+        m->idle++;
         return 0;
+    }
+    m->idle = 0;
+    m->last = l->now;
     l->received[l->received_count++] = (uint16_t)number;
     for (uint32_t i = first; i < first + got; i++) {
         b->interface[i] = (uint16_t)number;
@@ -286,10 +303,10 @@ static inline uint32_t vsw_loop_poll(vsw_looper *l, vsw_burst *b, uint32_t limit
         }
         uint32_t most = limit - count < share ? limit - count : share;
         count += vsw_loop_receive(l, number, b, count, most);
-        idle |= m->idle >= VSW_LOOP_IDLE;
+        idle |= vsw_loop_idle(l, m);
     }
     if (idle)
-        vsw_loop_retire(l, VSW_LOOP_IDLE);
+        vsw_loop_retire(l);
     return count;
 }
 
@@ -314,10 +331,9 @@ static inline void vsw_loop_events(vsw_looper *l, int milliseconds) {
     struct epoll_event events[VSW_LOOP_EVENTS];
     vsw_loop *loop = l->loop;
     int count = epoll_wait(l->epoll, events, VSW_LOOP_EVENTS, milliseconds);
-    l->looks = 0;
+    l->now = l->looked = vsw_loop_clock();
     if (count <= 0)
         return;
-    l->now = vsw_loop_clock();
     vsw_gate_enter(&loop->closed, &l->inside);
     for (int i = 0; i < count; i++) {
         uint64_t data = events[i].data.u64;
@@ -354,27 +370,21 @@ static inline uint32_t vsw_loop_next(vsw_source *source, vsw_burst *b, uint32_t 
     for (;;) {
         if (__atomic_load_n(&loop->stop, __ATOMIC_ACQUIRE))
             return 0;
-        if (++l->looks >= VSW_LOOP_LOOK)
-            vsw_loop_events(l, 0);
         l->now = vsw_loop_clock();
+        if (l->now - l->looked >= VSW_LOOP_LOOK)
+            vsw_loop_events(l, 0);
         vsw_gate_enter(&loop->closed, &l->inside);
         int64_t due = l->timed_count ? vsw_loop_timers(l) : VSW_NEVER;
         uint32_t count = vsw_loop_poll(l, b, limit);
         if (count) {
-            l->busy_until = l->now + loop->spin;
             l->bursts++;
             return count;
         }
-        int sleeps = l->now >= l->busy_until;
-        if (sleeps)
-            vsw_loop_retire(l, 0);
-        sleeps &= !l->active_count;
+        int sleeps = !l->active_count;
         vsw_gate_leave(&l->inside);
         if (sleeps) {
             l->sleeps++;
             vsw_loop_events(l, vsw_loop_timeout(l, due));
-            l->now = vsw_loop_clock();
-            l->busy_until = l->now + loop->spin;
         }
     }
 }

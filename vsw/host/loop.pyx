@@ -63,7 +63,7 @@ cdef extern from "vsw/host/loop.h" nogil:
     void vsw_gate_wait(const uint32_t *inside)
     void vsw_gate_open(uint32_t *closed)
 
-#: Seconds of polling before a worker sleeps.
+#: Seconds for which a port is polled in vain, at least.
 SPIN = 20e-6
 _ALL = (1 << 64) - 1
 
@@ -146,8 +146,9 @@ class Quiet:
 cdef class Loop:
     """Live ports around a datapath, served by ``workers`` threads.
 
-    :meth:`start` and :meth:`stop` may be called again and again; ports may be attached and detached at any time.  ``spin`` is how long a worker polls
-    in vain before it sleeps, in seconds.  ``service_fd`` is readable when a port wants :meth:`service`.
+    :meth:`start` and :meth:`stop` may be called again and again; ports may be attached and detached at any time.  ``spin`` is how long a port is
+    polled in vain before it is left to notifications, in seconds; up to eight times that where frames come soon afterwards.  ``service_fd`` is
+    readable when a port wants :meth:`service`.
 
     Thread-safety: all methods may be called from any thread but the workers.
     """
