@@ -124,6 +124,8 @@ MUTANTS = (
     Mutant(S + "fast_lane.h", " && vsw_receives(t, pick, lane->vlan[i])) {", ") {", "fast lane: an uplink that lacks the VLAN"),
     Mutant(S + "fast_lane.h", " && vsw_surely_outside(w, lane, i) && ", " && ", "fast lane: addresses in any VLAN are outside"),
     Mutant(S + "fast_look.h", "all | (lane->odd[i] & VSW_ODD) |", "all |", "fast lane: odd frames have owners"),
+    Mutant(S + "fast.h", "#define VSW_KEPT_OF_TAG 0x00F0FFFFu", "#define VSW_KEPT_OF_TAG 0x00E0FFFFu", "fast lane: DEI is lost"),
+    Mutant(S + "fast_lists.h", "        if (pick < port) {", "        if (pick + VSW_VIDS < port) {", "fast lane: the uplink's copy comes last"),
     Mutant("vsw/switch/compile.py", " == wanted) & (ports[place] == numbers)", " == wanted)", "fast lane: an address of another port is honest"),
 )
 

@@ -9,6 +9,7 @@ import pytest
 
 import vsw
 from tests.cli.run import CAPTURE, TOPOLOGY
+from tests.differential.clean import generate_clean
 from tests.differential.compare import batch_of, ingress_of
 from tests.differential.strategies import generate
 from vsw.config.dialects import DIALECTS
@@ -71,6 +72,29 @@ def test_random_switches_and_frames(tmp_path: Path, dialect: str) -> None:
         cut += any(len(data) < length for data, length, _ in copies)
     assert padded
     assert cut
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_traffic_of_the_fast_lane(tmp_path: Path, dialect: str, file_format: str) -> None:
+    """Records that are written many at a time: with tags put on and taken off, floods in between, from before the epoch on."""
+    tagged = untagged = flooded = 0
+    for seed in range(8):
+        scenario = generate_clean(seed, 400, dialect)
+        apart = 7_000_000 if seed % 2 else 3  # nanoseconds
+        frames = [frame._replace(time=(number - 20) * apart) for number, frame in enumerate(scenario.frames)]
+        scenario = scenario._replace(frames=frames)
+        options = {"ingress": ingress_of(scenario)}
+        expected = wanted(scenario.module, batch_of(scenario), [frame.time for frame in frames], **options)
+        kind = {"format": file_format, "room": None if seed % 3 else 512}
+        assert written(scenario.module, batch_of(scenario), tmp_path / str(seed), options, **kind) == expected
+        for records in expected.values():
+            tagged += sum(data[12:14] == b"\x81\x00" for data, _, _ in records)
+            untagged += sum(data[12:14] != b"\x81\x00" for data, _, _ in records)
+        flooded += sum(map(len, expected.values())) > len(frames)
+    assert tagged > 100
+    assert untagged > 100
+    assert flooded
 
 
 def test_more_ports_than_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,9 @@ CASES = {
     "padded": (replace(PLAIN, pad=True), frame(TWO, OUTSIDE, tag=10), 3, Reason.NONE, (1,)),
     "priority tags are asked for": (changed(1, priority_tags="if-nonzero"), frame(TWO, OUTSIDE, tag=10 | 3 << 13), 3, Reason.NONE, (1,)),
     "a trunk guest": (changed(1, vlan=trunk("10,20")), frame(TWO, ONE), 0, Reason.NONE, (1,)),
+    "a tag that stays, priority and all": (
+        changed(1, vlan=trunk("10,20")), frame(TWO, OUTSIDE, tag=10 | 0xF << 12, tpid=0x88A8), 3, Reason.NONE, (1,),
+    ),
     "an uplink that does not carry the VLAN": (changed(3, vlan=trunk("20")), frame(OUTSIDE, ONE), 0, Reason.EGRESS_VLAN, ()),
     "no uplink is up": (
         replace(PLAIN, ports=tuple(replace(one, up=one.number < 3) for one in PLAIN.ports)), frame(OUTSIDE, ONE), 0, Reason.NO_UPLINK, (),

@@ -90,11 +90,24 @@ typedef struct vsw_columns {
     uint8_t *normalised;
 } vsw_columns;
 
-/* Copies of one burst, filled by the stages and taken by the sink before the next burst. */
+/* Copies with one tag at most and no padding, of frames of one burst that may be read beyond their ends: in the order of the frames, those of one frame
+ * in that of their ports. */
+#define VSW_LEAN 256u
+typedef struct vsw_lean {
+    uint32_t count;
+    uint32_t tag[VSW_LEAN];       /* as sent, the first byte of the wire lowest; 0: none */
+    uint16_t port[VSW_LEAN];
+    uint8_t frame[VSW_LEAN];      /* index in the burst */
+    uint8_t body_at[VSW_LEAN];    /* where the bytes behind the tag begin, in the frame as it lies in memory; they are all captured */
+} vsw_lean;
+
+/* Where copies go: filled by the stages, taken by the sink before the next burst. */
 typedef struct vsw_sink vsw_sink;
 struct vsw_sink {
     /* One copy; `frame` holds the bytes.  0: stop, the sink can't take more (disk full ...). */
     int (*copy)(vsw_sink *self, const vsw_copy *copy, const uint8_t *data, uint32_t captured, int64_t time);
+    /* Many at a time, for sinks that gain by it; NULL: each is given to `copy`.  The order in which both are called is that of the frames. */
+    int (*lean)(vsw_sink *self, const vsw_burst *burst, const vsw_lean *copies);
     uint32_t failed;
     uint32_t roomy;                        /* set by the worker: VSW_SLACK bytes from any place in a frame on may be read (vsw_burst.roomy) */
 };

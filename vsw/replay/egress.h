@@ -13,11 +13,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "vsw/capture/write.h"
+#include "vsw/capture/write_lean.h"
 #include "vsw/switch/copies.h"
 
 #define VSW_EGRESS_HEAD 32u        /* room for a copy's head that can be copied as whole words */
-#define VSW_EGRESS_RECORD 64u      /* at least what a record has around its frame, in either format */
+#define VSW_EGRESS_RECORD VSW_LEAN_ROOM
 
 _Static_assert(VSW_EGRESS_HEAD >= VSW_HEAD && VSW_EGRESS_HEAD >= VSW_WRITER_HEAD, "a head fits, and may be copied as the writer does");
 
@@ -118,6 +118,45 @@ static inline int vsw_egress_copy(vsw_sink *sink, const vsw_copy *copy, const ui
     if (__builtin_expect(crowded, 0))
         return vsw_egress_written(e, copy->port, 0);
     return 1;
+}
+
+/* Copy k of what the fast lane gives, as any other. */
+static __attribute__((noinline)) int vsw_egress_lean_slowly(vsw_egress *e, const vsw_burst *burst, const vsw_lean *copies, uint32_t k) {
+    const uint32_t i = copies->frame[k], tag = __builtin_bswap32(copies->tag[k]), tags = tag != 0;
+    const vsw_copy copy = {
+        .length = burst->length[i] - copies->body_at[k] + VSW_MACS + tags * VSW_TAG,
+        .port = copies->port[k],
+        .tags = (uint8_t)tags,
+        .body_at = copies->body_at[k],
+        .tag = {{.tpid = (uint16_t)(tag >> 16), .tci = (uint16_t)tag}},
+    };
+    return vsw_egress_copy(&e->sink, &copy, burst->data[i], burst->captured[i], burst->time[i]);
+}
+
+static inline __attribute__((always_inline)) int vsw_egress_lean_as(vsw_egress *e, const vsw_burst *burst, const vsw_lean *copies,
+                                                                    const vsw_writer_format format) {
+    uint64_t stamps[VSW_BURST];
+    vsw_lean_stamps(burst, copies->frame[0], copies->frame[copies->count - 1] + 1u, format, stamps);
+    for (uint32_t k = 0; k < copies->count; k++) {
+        const uint32_t i = copies->frame[k], tag = copies->tag[k], body_at = copies->body_at[k];
+        const uint32_t off = body_at - VSW_MACS, on = tag ? VSW_TAG : 0, captured = burst->captured[i] - off + on;
+        vsw_writer *writer = e->writers + copies->port[k];
+        if (__builtin_expect(captured + VSW_EGRESS_RECORD > writer->room - writer->filled, 0)) {   /* full, or not begun: its room is 0 */
+            if (!vsw_egress_lean_slowly(e, burst, copies, k))
+                return 0;
+            continue;
+        }
+        const uint8_t *data = burst->data[i];
+        vsw_writer_lean(writer, format == VSW_WRITER_PCAPNG, stamps[i], data, data + body_at, tag, captured, burst->length[i] - off + on);
+    }
+    return 1;
+}
+
+static inline int vsw_egress_lean(vsw_sink *sink, const vsw_burst *burst, const vsw_lean *copies) {
+    vsw_egress *e = (vsw_egress *)sink;
+    if (e->format == VSW_WRITER_PCAPNG)
+        return vsw_egress_lean_as(e, burst, copies, VSW_WRITER_PCAPNG);
+    return vsw_egress_lean_as(e, burst, copies, VSW_WRITER_PCAP_NANO);
 }
 
 /* Writes what is left, and files that no copy went to; closes all.  0: it failed. */

@@ -16,10 +16,15 @@ from vsw.errors import UsageError
 from vsw.replay.names import file_names
 
 cdef extern from "vsw/datapath/state.h" nogil:
+    ctypedef struct vsw_burst:
+        pass
     ctypedef struct vsw_copy:
+        pass
+    ctypedef struct vsw_lean:
         pass
     ctypedef struct vsw_sink:
         int (*copy)(vsw_sink *self, const vsw_copy *copy, const uint8_t *data, uint32_t captured, int64_t time) noexcept nogil
+        int (*lean)(vsw_sink *self, const vsw_burst *burst, const vsw_lean *copies) noexcept nogil
         uint32_t failed
 
 cdef extern from "vsw/replay/egress.h" nogil:
@@ -36,6 +41,7 @@ cdef extern from "vsw/replay/egress.h" nogil:
         vsw_writer_format format
         size_t room
     int vsw_egress_copy(vsw_sink *sink, const vsw_copy *copy, const uint8_t *data, uint32_t captured, int64_t time)
+    int vsw_egress_lean(vsw_sink *sink, const vsw_burst *burst, const vsw_lean *copies)
     int vsw_egress_end(vsw_egress *e, uint32_t port)
     void vsw_egress_free(vsw_egress *e)
 
@@ -88,6 +94,7 @@ cdef class Egress:
                        for number, name in ports.items()}
         self.keep = headers
         e.sink.copy = <int (*)(vsw_sink *, const vsw_copy *, const uint8_t *, uint32_t, int64_t) noexcept nogil>vsw_egress_copy
+        e.sink.lean = <int (*)(vsw_sink *, const vsw_burst *, const vsw_lean *) noexcept nogil>vsw_egress_lean
         e.format = VSW_WRITER_PCAP_NANO if format == "pcap" else VSW_WRITER_PCAPNG
         e.ports = max(ports, default=-1) + 1
         e.room = room or min(MOST_ROOM, max(LEAST_ROOM, BUDGET // max(1, len(ports))))

@@ -23,6 +23,8 @@
 #define VSW_FAST_LEAST 4u            /* smaller bursts are not worth two passes */
 #define VSW_FAST_CAPTURED 18u        /* addresses, one tag, a type */
 #define VSW_VID_HIGH 0x0F00u         /* of a VID, the bits of the first byte */
+#define VSW_KEPT_OF_TAG 0x00F0FFFFu  /* of a tag as loaded, the first byte lowest: its type, PCP and DEI */
+#define VSW_NEW_TAG 0x0081u          /* 0x8100 with PCP 0, likewise */
 #define VSW_LLC_BELOW 6u             /* first byte of a type field that is an 802.3 length */
 #define VSW_KEY_HIGH (uint32_t)(VSW_FDB_USED >> 32)
 #define VSW_OUI 0xFFFFFFu            /* first three bytes of an address as loaded */
@@ -64,6 +66,7 @@ typedef struct vsw_lane {
     union {
         uint32_t fid[VSW_BURST];     /* filtering VLAN; bit 15: odd */
         uint32_t bucket[VSW_BURST];
+        uint32_t sent[VSW_BURST];    /* where copies are wanted: the tag of a copy that has one, as loaded */
     };
     union {
         uint32_t refused[VSW_BURST]; /* VIDs outside of the port's longest run */
@@ -81,7 +84,8 @@ typedef struct vsw_lane {
 
 /* In vsw_lane.target. */
 #define VSW_TO_NOBODY 0xFFFFu        /* dropped here, no copy */
-#define VSW_TO_EXACT VSW_MAX_PORTS
+#define VSW_TO_GROUP 0xFFFEu         /* a flood whose copies are made in its turn */
+#define VSW_TO_EXACT VSW_MAX_PORTS   /* the least of these */
 
 /* In vsw_lane.check: bits of vsw_hot_in.accepts, of which a port has one at most. */
 #define VSW_CHECKS 3u
@@ -194,7 +198,7 @@ static const vsw_lane_calls *vsw_pick_lane(void) {
     return &portable;
 }
 
-#include "vsw/datapath/stages/fast_lists.h"
+#include "vsw/datapath/stages/fast_emit.h"
 
 /* One frame after the other: the clock, up to the first with time >= until.  Returns how many frames come before it. */
 static inline uint32_t vsw_clock_slowly(vsw_worker *w, uint32_t count, int64_t until) {
@@ -227,11 +231,12 @@ static inline uint32_t vsw_burst_run(vsw_worker *w, uint32_t count, int64_t unti
         vsw_find_ports(w, count);
     call->burst(w, &lane, count);
     vsw_settle_inward(w, &lane);
-    vsw_settle_groups(w, &lane);
     w->received = 1;
     if (w->sink) {
+        vsw_defer_groups(&lane);
         count = vsw_lane_emit(w, &lane, count, ok);
     } else {
+        vsw_settle_groups(w, &lane);
         VSW_EACH(i, lane.lists[VSW_LIST_REST])
             vsw_exact(w, i);
     }

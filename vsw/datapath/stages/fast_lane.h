@@ -131,6 +131,21 @@ static inline void VSW_LANE(settle)(vsw_worker *w, vsw_lane *restrict lane, uint
     w->counters.delivered += done;
 }
 
+/* The tag of every frame's copies that have one: what came off, with its VLAN; else a new one, a tunnel's of the tunnel's type. */
+static inline void VSW_LANE(tags)(const vsw_worker *w, vsw_lane *restrict lane, uint32_t count) {
+    const uint32_t *restrict lengths = w->burst.length;
+    uint32_t tunnels = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t vlan = lane->vlan[i], came = VSW_MASK(lengths[i] - w->skip[i] != lane->body[i]);
+        lane->sent[i] = (lane->head[i][3] & VSW_KEPT_OF_TAG & came) | (VSW_NEW_TAG & ~came) | (vlan & VSW_VID_HIGH) << 8 | vlan << 24;
+        tunnels |= lane->in[i].word;
+    }
+    if (tunnels >> VSW_HOT_TUNNEL & 1)
+        for (uint32_t i = 0; i < count; i++)
+            if (lane->in[i].word >> VSW_HOT_TUNNEL & 1)
+                lane->sent[i] = (lane->sent[i] & ~UINT32_C(0xFFFF)) | __builtin_bswap16(w->tables->ports[w->port_in[i]].tunnel_tpid);
+}
+
 /* Rows as those have them that are done; the lists and the exact path write over them. */
 static inline void VSW_LANE(rows)(const vsw_worker *w, const vsw_lane *restrict lane, uint32_t count) {
     const vsw_columns c = w->columns;
@@ -159,6 +174,8 @@ static inline __attribute__((always_inline)) void VSW_LANE(passes)(vsw_worker *w
     VSW_LANE(settle)(w, lane, count);
     if (w->columns.verdict)
         VSW_LANE(rows)(w, lane, count);
+    if (w->sink)
+        VSW_LANE(tags)(w, lane, count);
 }
 
 static __attribute__((noinline)) void VSW_LANE(burst)(vsw_worker *w, vsw_lane *lane, uint32_t count) {

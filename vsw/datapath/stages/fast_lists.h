@@ -1,10 +1,10 @@
-/* fast_lists.h: what the fast lane sorted out: unknown frames from the outside, floods; and copies in their order.
+/* fast_lists.h: what the fast lane sorted out: unknown frames from the outside, floods.
  *
  * Each list is one kind of frame, in one loop, so that its branches go the same way.  What is special about a frame shows here at the latest, and sends it to the exact path.  */
 #ifndef VSW_STAGE_FAST_LISTS_H
 #define VSW_STAGE_FAST_LISTS_H
 
-#include "vsw/datapath/stages/fast.h"
+#include "vsw/datapath/stages/fast_copies.h"
 
 static inline void vsw_row(const vsw_columns *c, uint32_t i, uint32_t verdict, uint32_t reason, int egress) {
     if (c->verdict) {
@@ -19,9 +19,13 @@ static inline int vsw_plain_out(const vsw_port *q, uint32_t body) {
     return (q->flags & (VSW_PORT_UP | VSW_PORT_SLOW_OUT)) == VSW_PORT_UP && body <= q->max_length;
 }
 
-static inline void vsw_count_out(vsw_worker *w, const vsw_lane *lane, uint32_t i, uint32_t port) {
+/* One copy of a flood: counted, and given away where copies are wanted. */
+static inline void vsw_flood_out(vsw_worker *w, const vsw_lane *lane, uint32_t i, uint32_t port, vsw_giving *giving) {
     const vsw_port *q = w->tables->ports + port;
-    w->counters.tx[port] += (1ull << VSW_PACKED_BYTES) + lane->body[i] + (lane->vlan[i] == q->untagged_vid ? 0 : q->tag_sent);
+    uint32_t tag = lane->vlan[i] == q->untagged_vid ? 0 : q->tag_sent;
+    w->counters.tx[port] += (1ull << VSW_PACKED_BYTES) + lane->body[i] + tag;
+    if (giving)
+        vsw_give(w, lane, i, port, tag, giving);
 }
 
 static inline void vsw_leave_to_exact(vsw_lane *lane, uint32_t i) {
@@ -44,8 +48,9 @@ static inline void vsw_settle_inward(vsw_worker *w, vsw_lane *lane) {
     }
 }
 
-/* A flood of a virtual dialect, where every member that takes it takes it plainly. */
-static inline int vsw_flood_plain(vsw_worker *w, const vsw_lane *lane, uint32_t i) {
+/* A flood of a virtual dialect, where every member that takes it takes it plainly; its copies in ascending order of their ports.  0: the exact path
+ * must see to it, nothing is done yet. */
+static inline int vsw_flood_plain(vsw_worker *w, const vsw_lane *lane, uint32_t i, vsw_giving *giving) {
     const vsw_tables *t = w->tables;
     const vsw_group *g = t->groups + t->vlans[lane->vlan[i]].group;
     const uint16_t *members = t->members + g->start;
@@ -65,6 +70,11 @@ static inline int vsw_flood_plain(vsw_worker *w, const vsw_lane *lane, uint32_t 
     for (uint32_t k = 0; k < g->count; k++) {
         uint32_t port = members[k];
         const vsw_port *q = t->ports + port;
+        if (pick < port) {
+            vsw_flood_out(w, lane, i, last = pick, giving);
+            pick = VSW_NO_PORT;
+            out++;
+        }
         if (port == port_in)
             continue;
         if (uplink && (q->flags & VSW_PORT_DESIGNATED) && q->designated != port_in) {
@@ -72,13 +82,11 @@ static inline int vsw_flood_plain(vsw_worker *w, const vsw_lane *lane, uint32_t 
             held++;
             continue;
         }
-        vsw_count_out(w, lane, i, port);
-        last = port;
+        vsw_flood_out(w, lane, i, last = port, giving);
         out++;
     }
     if (pick != VSW_NO_PORT) {
-        vsw_count_out(w, lane, i, pick);
-        last = pick;
+        vsw_flood_out(w, lane, i, last = pick, giving);
         out++;
     }
     vsw_settled(w, 1, out + held, out);
@@ -96,66 +104,8 @@ static inline int vsw_flood_plain(vsw_worker *w, const vsw_lane *lane, uint32_t 
 
 static inline void vsw_settle_groups(vsw_worker *w, vsw_lane *lane) {
     VSW_EACH(i, lane->lists[VSW_LIST_GROUP])
-        if (w->sink || !vsw_flood_plain(w, lane, i))
+        if (!vsw_flood_plain(w, lane, i, NULL))
             vsw_leave_to_exact(lane, i);
-}
-
-/* The only copy of a frame that the lane has settled, as dialect `ovs` tags it. */
-static inline void vsw_lane_describe_ovs(const vsw_worker *w, const vsw_lane *lane, uint32_t i, vsw_copy *c) {
-    const vsw_tables *t = w->tables;
-    vsw_frame f;
-    memset(&f, 0, sizeof f);
-    f.data = w->burst.data[i];
-    f.skip = w->skip[i];
-    f.captured = w->burst.captured[i] - f.skip;
-    f.length = w->burst.length[i] - f.skip;
-    f.port_in = w->port_in[i];
-    if (f.length != lane->body[i]) {
-        f.read = 1;
-        f.tags[0].tpid = vsw_at16(&f, VSW_TYPE_AT);
-        f.tags[0].tci = vsw_at16(&f, VSW_TYPE_AT + 2);
-    }
-    vsw_enter_vlan(t, t->ports + f.port_in, &f);
-    vsw_make_copy(t, t->ports + lane->target[i], &f, lane->target[i], c);
-}
-
-/* The same in a virtual dialect: what the lane worked out says it all. */
-static inline void vsw_lane_describe(const vsw_worker *w, const vsw_lane *lane, uint32_t i, vsw_copy *c) {
-    const vsw_port *p = w->tables->ports + w->port_in[i];
-    const uint32_t skip = w->skip[i], body = lane->body[i], left = lane->left[i], taken = w->burst.length[i] - skip - body;
-    const uint8_t *tag = w->burst.data[i] + VSW_TYPE_AT + skip;
-    c->length = left;
-    c->port = (uint16_t)lane->target[i];
-    c->tags = left != body;
-    c->body_at = (uint8_t)(VSW_TYPE_AT + skip + taken);
-    c->tag[0].tpid = taken ? vsw_load_big16(tag) : p->mode == VSW_TUNNEL ? p->tunnel_tpid : VSW_TPID_CTAG;
-    c->tag[0].tci = (uint16_t)((taken ? vsw_load_big16(tag + 2) & (VSW_TCI_PCP | VSW_TCI_DEI) : 0) | lane->vlan[i]);
-}
-
-/* Copies in the order of their frames, and the exact path for what it was left, in its turn.  Returns how many frames are done. */
-static inline uint32_t vsw_lane_emit(vsw_worker *w, vsw_lane *lane, uint32_t count, int *ok) {
-    const uint32_t ovs = w->tables->module.flags & VSW_OVS_TAGS;
-    const vsw_burst *b = &w->burst;
-    vsw_copy c;
-    memset(&c, 0, sizeof c);
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t target = lane->target[i];
-        if (target == VSW_TO_NOBODY)
-            continue;
-        if (target == VSW_TO_EXACT) {
-            *ok = vsw_exact(w, i);
-        } else {
-            if (ovs)
-                vsw_lane_describe_ovs(w, lane, i, &c);
-            else
-                vsw_lane_describe(w, lane, i, &c);
-            c.frame = w->frame + i;
-            *ok = w->sink->copy(w->sink, &c, b->data[i], b->captured[i], b->time[i]);
-        }
-        if (!*ok)
-            return i + 1;
-    }
-    return count;
 }
 
 #endif
