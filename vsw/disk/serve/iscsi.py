@@ -12,9 +12,7 @@ with CHAP the data still travels in the clear.
 
 from __future__ import annotations
 
-import logging
 import re
-import selectors
 import socket
 import struct
 import threading
@@ -29,9 +27,7 @@ from ...errors import UsageError
 from ..scsi.target import Target
 from .iscsi_login import Chap
 from .iscsi_session import Session
-from .listen import listen_tcp, set_send_timeout
-
-log = logging.getLogger("vsw.disk.iscsi")
+from .listen import Reception, close_listener, listen_tcp, set_send_timeout
 
 DEFAULT_PORT = 3260
 PORTAL_TAG = 1
@@ -86,28 +82,25 @@ class IscsiServer:
         self.discovery_chap = discovery_chap
         self._exports: dict[str, Exported] = {}
         self._ping_seconds = ping_seconds
-        self._most_connections = most_connections
         self._lock = threading.Lock()
         self._sessions: set[Session] = set()
-        self._threads: dict[Session, threading.Thread] = {}
         self._tsih = 0
         self._closing = False
         for exported in exports:
             self.export(exported)
-        self._pool = ThreadPoolExecutor(POOL, "vsw-iscsi-work")
-        self._listeners: list[socket.socket] = []
+        listeners: list[socket.socket] = []
         try:
             for host, port in listen:
-                self._listeners.append(listen_tcp(host, port))
+                listeners.append(listen_tcp(host, port))
         except BaseException:
-            for listener in self._listeners:
-                listener.close()
+            for listener in listeners:
+                close_listener(listener)
             raise
-        if not self._listeners:
+        if not listeners:
             raise UsageError("an iSCSI server needs an address to listen on")
-        self._wake, self._waker = socket.socketpair()
-        self._acceptor = threading.Thread(target=self._accept, name="vsw-iscsi-accept", daemon=True)
-        self._acceptor.start()
+        self._pool = ThreadPoolExecutor(POOL, "vsw-iscsi-work")
+        self._reception = Reception("iscsi", listeners, most_connections, self._begin)
+        self._reception.start()
 
     # Exports.
 
@@ -129,19 +122,19 @@ class IscsiServer:
     @property
     def address(self) -> tuple[str, int]:
         """Where the first listener is."""
-        host, port = self._listeners[0].getsockname()[:2]
+        host, port = self._reception.listeners[0].getsockname()[:2]
         return host, port
 
     @property
     def portals(self) -> list[str]:
         """Where all listeners are, as ``host:port``."""
-        names = [listener.getsockname()[:2] for listener in self._listeners]
+        names = [listener.getsockname()[:2] for listener in self._reception.listeners]
         return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in names]
 
     def addresses(self, seen: str) -> list[str]:
         """The portals as ``host:port``, for SendTargets: the one that the initiator came by first; never an unspecified address."""
         found = [seen]
-        for listener in self._listeners:
+        for listener in self._reception.listeners:
             host, port = listener.getsockname()[:2]
             text = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             if host not in ("0.0.0.0", "::") and text not in found:
@@ -150,39 +143,11 @@ class IscsiServer:
 
     # Connections.
 
-    def _accept(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            for listener in (*self._listeners, self._wake):
-                selector.register(listener, selectors.EVENT_READ)
-            while not self._closing:
-                for key, _ in selector.select():
-                    if key.fileobj is not self._wake:
-                        self._welcome(key.fileobj)  # type: ignore[arg-type]
-
-    def _welcome(self, listener: socket.socket) -> None:
-        try:
-            connection, address = listener.accept()
-        except OSError as error:  # the peer gave up meanwhile, or there are no descriptors left
-            log.warning("accept failed: %s", error)
-            time.sleep(0.01)
-            return
-        with self._lock:
-            full = len(self._threads) >= self._most_connections or self._closing
-        if full:
-            log.warning("connection from %s refused: %d are open", address[0], self._most_connections)
-            connection.close()
-            return
-        connection.setblocking(True)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    def _begin(self, connection: socket.socket, peer: str) -> Session:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._ping_seconds))
         set_send_timeout(connection, SEND_SECONDS)
-        session = Session(self, connection, f"{address[0]}:{address[1]}")
-        thread = threading.Thread(target=session.run, name=f"vsw-iscsi-{session.peer}", daemon=True)
-        with self._lock:
-            self._threads[session] = thread
-        thread.start()
+        return Session(self, connection, peer)
 
     def started(self, session: Session) -> int | None:
         """A login is complete: the session's handle. An older session of the same initiator, ISID and target ends first."""
@@ -191,7 +156,8 @@ class IscsiServer:
                 if self._closing:
                     return None
                 older = [other for other in self._sessions if other.key == session.key and not session.login.discovery]
-                threads = [self._threads[other] for other in older if other in self._threads]
+                running = self._reception.threads()
+                threads = [running[other] for other in older if other in running]
                 if not older:
                     self._sessions.add(session)
                     self._tsih = self._tsih % 0xFFFF + 1
@@ -204,7 +170,7 @@ class IscsiServer:
     def ended(self, session: Session) -> None:
         with self._lock:
             self._sessions.discard(session)
-            self._threads.pop(session, None)
+        self._reception.ended(session)
 
     def end_sessions(self, target: Target, but: Session | None = None) -> None:
         """Close every session of a target (TARGET COLD RESET)."""
@@ -236,21 +202,15 @@ class IscsiServer:
                 return
             self._closing = True
             sessions = list(self._sessions)
-        self._waker.send(b"x")
-        self._acceptor.join()
-        for listener in self._listeners:
-            listener.close()
-        self._wake.close()
-        self._waker.close()
+        self._reception.close()
         if grace > 0:
             for session in sessions:
                 session.ask_for_logout(max(1, int(grace)))
         deadline = time.monotonic() + grace
-        with self._lock:
-            threads = list(self._threads.items())
-        for _, thread in threads:
+        threads = self._reception.threads()
+        for thread in threads.values():
             thread.join(max(0.0, deadline - time.monotonic()))
-        for session, thread in threads:
+        for session, thread in threads.items():
             session.stop()
             thread.join()
         self._pool.shutdown()

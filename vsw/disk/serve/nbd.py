@@ -12,9 +12,7 @@ here: who reaches the socket may write the disk, and what travels can be read.
 
 from __future__ import annotations
 
-import logging
 import os
-import selectors
 import socket
 import threading
 import time
@@ -27,12 +25,10 @@ from urllib.parse import quote
 
 from ...errors import UsageError
 from ..blocks import Blocks
-from .listen import close_listener, listen_tcp, listen_unix, set_send_timeout
+from .listen import Reception, close_listener, listen_tcp, listen_unix, set_send_timeout
 from .nbd_handshake import Agreed
 from .nbd_protocol import LONGEST_NAME
 from .nbd_session import Session
-
-log = logging.getLogger("vsw.disk.nbd")
 
 DEFAULT_PORT = 10809
 MOST_CONNECTIONS = 256
@@ -80,27 +76,24 @@ class NbdServer:
         most_connections: int = MOST_CONNECTIONS,
     ) -> None:
         self._exports: dict[str, Export] = {}
-        self._most_connections = most_connections
         self._lock = threading.Lock()
-        self._threads: dict[Session, threading.Thread] = {}
         self._closing = False
         for export in exports:
             self.export(export)
-        self._listeners: list[socket.socket] = []
+        listeners: list[socket.socket] = []
         try:
             if unix is not None:
-                self._listeners.append(listen_unix(unix))
-            self._listeners += [listen_tcp(host, port) for host, port in tcp]
-            if not self._listeners:
+                listeners.append(listen_unix(unix))
+            listeners += [listen_tcp(host, port) for host, port in tcp]
+            if not listeners:
                 raise UsageError("an NBD server needs a unix socket or an address to listen on")
         except BaseException:
-            for listener in self._listeners:
+            for listener in listeners:
                 close_listener(listener)
             raise
         self._pool = ThreadPoolExecutor(POOL, "vsw-nbd-work")
-        self._wake, self._waker = socket.socketpair()
-        self._acceptor = threading.Thread(target=self._accept, name="vsw-nbd-accept", daemon=True)
-        self._acceptor.start()
+        self._reception = Reception("nbd", listeners, most_connections, self._begin)
+        self._reception.start()
 
     # Exports.
 
@@ -117,7 +110,7 @@ class NbdServer:
             export = self._exports.pop(name, None)
             if export is None:
                 raise UsageError(f"no export is called {name!r}")
-            users = [(session, thread) for session, thread in self._threads.items() if session.export_name == name]
+            users = [(session, thread) for session, thread in self._reception.threads().items() if session.export_name == name]
         self._end(users, GRACE_SECONDS)
         return export
 
@@ -138,7 +131,7 @@ class NbdServer:
     def addresses(self) -> list[str | tuple[str, int]]:
         """Where it listens: paths of unix sockets, ``(host, port)``."""
         found: list[str | tuple[str, int]] = []
-        for listener in self._listeners:
+        for listener in self._reception.listeners:
             name = listener.getsockname()
             found.append(name if isinstance(name, str) else (name[0], name[1]))
         return found
@@ -150,52 +143,16 @@ class NbdServer:
 
     # Connections.
 
-    def _accept(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            for listener in (*self._listeners, self._wake):
-                selector.register(listener, selectors.EVENT_READ)
-            while not self._closing:
-                for key, _ in selector.select():
-                    if key.fileobj is not self._wake:
-                        self._welcome(key.fileobj)  # type: ignore[arg-type]
-
-    def _welcome(self, listener: socket.socket) -> None:
-        try:
-            connection, address = listener.accept()
-        except OSError as error:  # the peer gave up meanwhile, or there are no descriptors left
-            log.warning("accept failed: %s", error)
-            time.sleep(0.01)
-            return
-        peer = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "unix socket"
-        connection.setblocking(True)
-        session = Session(self, connection, peer)
-        thread = threading.Thread(target=session.run, name=f"vsw-nbd-{peer}", daemon=True)
-        with self._lock:
-            full = len(self._threads) >= self._most_connections or self._closing
-            if not full:
-                self._threads[session] = thread
-        if full:
-            log.warning("connection from %s refused: %d are open", peer, self._most_connections)
-            connection.close()
-            return
-        try:
-            if connection.family != socket.AF_UNIX:
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
-            thread.start()
-        except (OSError, RuntimeError) as error:  # no thread can be started
-            log.warning("connection from %s refused: %s", peer, error)
-            self.ended(session)
-            connection.close()
+    def _begin(self, connection: socket.socket, peer: str) -> Session:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+        return Session(self, connection, peer)
 
     def set_timeouts(self, connection: socket.socket) -> None:
         """What holds after the handshake."""
         set_send_timeout(connection, SEND_SECONDS)
 
     def ended(self, session: Session) -> None:
-        with self._lock:
-            self._threads.pop(session, None)
+        self._reception.ended(session)
 
     def submit(self, work: Callable[[], None]) -> bool:
         """Run ``work`` in the pool; false if the server is closing."""
@@ -208,8 +165,7 @@ class NbdServer:
     @property
     def sessions(self) -> list[Session]:
         """The connections, handshakes under way among them."""
-        with self._lock:
-            return list(self._threads)
+        return list(self._reception.threads())
 
     # The end.
 
@@ -222,15 +178,8 @@ class NbdServer:
             if self._closing:
                 return
             self._closing = True
-        self._waker.send(b"x")
-        self._acceptor.join()
-        for listener in self._listeners:
-            close_listener(listener)
-        self._wake.close()
-        self._waker.close()
-        with self._lock:
-            threads = list(self._threads.items())
-        self._end(threads, grace)
+        self._reception.close()
+        self._end(list(self._reception.threads().items()), grace)
         self._pool.shutdown()
 
     def _end(self, threads: list[tuple[Session, threading.Thread]], grace: float) -> None:
