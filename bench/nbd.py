@@ -64,7 +64,7 @@ def measure(url: str, pid: int, case: tuple[str, str, int], size: int, seconds: 
     """Requests a second, as fio counts them, and the server's processor time for one, in microseconds."""
     kind, block, depth = case
     words = ["fio", "--name=x", "--ioengine=nbd", f"--uri={url}", f"--rw={kind}", f"--bs={block}", f"--iodepth={depth}", f"--size={size}"]
-    words += [f"--runtime={seconds}", "--time_based=1", "--randrepeat=0", "--norandommap=1", "--output-format=json"]
+    words += [f"--runtime={seconds}", "--time_based=1", "--randrepeat=0", "--norandommap=1", "--thread", "--output-format=json"]
     before = cpu_seconds(pid)
     done = subprocess.run(words, capture_output=True, text=True, timeout=seconds + 60, check=True)
     job = json.loads(done.stdout[done.stdout.index("{") :])["jobs"][0]
@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", type=int, default=256, help="MiB of each file")
+    parser.add_argument("--only", default="", help="cases whose names contain this")
     parser.add_argument("--place", type=Path, default=None, help="folder for the files; default: the system's for temporary files")
     arguments = parser.parse_args()
     missing = [tool for tool in ("fio", "nbdkit", "qemu-nbd") if shutil.which(tool) is None]
@@ -86,7 +87,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.place) as folder, ExitStack() as stack:
         urls = {server: stack.enter_context(served(server, Path(folder), size)) for server in SERVERS}
         print(f"{'requests a second (server CPU, us)':34}" + "".join(f"{server:>18}" for server in urls) + "   vsw / each (median of the turns)")
-        for title, case in CASES.items():
+        for title, case in ((title, case) for title, case in CASES.items() if arguments.only in title):
             turns = [{name: measure(url, pid, case, size, arguments.seconds) for name, (url, pid) in urls.items()} for _ in range(arguments.rounds)]
             rates = {name: statistics.median(turn[name][0] for turn in turns) for name in urls}
             costs = {name: statistics.median(turn[name][1] for turn in turns) for name in urls}
