@@ -68,7 +68,7 @@ disk-conformance: $(STAMPS)/built $(STAMPS)/test ## Run libiscsi's conformance s
 
 disk-crash: $(STAMPS)/built $(STAMPS)/test ## Explore what crashes leave of raw and qcow2 images, thousands of states (uses qemu-utils)
 	$(RUN) -m pytest -m long -s -n $(JOBS) --benchmark-disable $(PYTEST_ARGS) tests/disk/test_crash.py tests/disk/test_killed.py \
-	    tests/disk/test_qcow2_random.py tests/disk/test_qcow2_qemu.py tests/disk/test_qcow2_hostile.py
+	    tests/disk/test_serve_killed.py tests/disk/test_qcow2_random.py tests/disk/test_qcow2_qemu.py tests/disk/test_qcow2_hostile.py
 
 e2e-disks: $(STAMPS)/built $(STAMPS)/test ## Guests that live on our disks, over NBD, iSCSI and vhost-user, and boot (needs qemu-system-x86, busybox-static, extlinux)
 	$(RUN) -m pytest -m 'long and e2e' --benchmark-disable $(PYTEST_ARGS) tests/e2e/test_disks.py tests/e2e/test_vhost_user.py
