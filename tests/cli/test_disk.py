@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import random
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli.run import as_json, good, run
+from tests.cli.run import ROOT, as_json, environment, good, run
 from vsw.disk import convert as converting
 from vsw.disk.blocks import Qcow2Blocks, RawBlocks, create_blocks, open_blocks
+from vsw.disk.blocks.qcow2.check import check_image
 
 MIB = 1 << 20
 
@@ -65,6 +70,16 @@ def test_check_finds_leaks_and_frees_them(image: Path) -> None:
     repaired = as_json("disk", "check", image, "--repair")
     assert (repaired["leaks"], repaired["repaired"]["leaks"]) == (0, 3)
     assert as_json("disk", "check", image)["leaks"] == 0
+
+
+def test_check_says_how_far_it_is(tmp_path: Path) -> None:
+    """A table of 512-byte clusters has 64 entries: 32 KiB of the disk; repairing looks twice."""
+    with create_blocks(tmp_path / "a.qcow2", MIB, "qcow2", cluster_size=512) as blocks:
+        for at in range(5):
+            blocks.write(at * 32768, b"x" * 512)
+    told: list[tuple[int, int]] = []
+    assert check_image(tmp_path / "a.qcow2", progress=lambda done, total: told.append((done, total))).sound
+    assert told == [(done, 5) for done in range(1, 6)]
 
 
 def test_check_tells_corruption_by_its_exit_code(image: Path) -> None:
@@ -129,6 +144,37 @@ def test_an_interrupted_copy_goes_on(image: Path, tmp_path: Path, monkeypatch: p
     with open_blocks(tmp_path / target, "qcow2" if target.endswith("qcow2") else "raw") as blocks:
         assert blocks.read(0, 10 * MIB) == content
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([target, "web.qcow2"])
+
+
+@pytest.mark.parametrize("target", ["b.qcow2", "b.img"])
+def test_a_copy_that_was_killed_goes_on(tmp_path: Path, target: str) -> None:
+    """SIGKILL while it writes, again and again; each time it goes on from what had reached the disk, and in the end all is there."""
+    chance = random.Random(target)
+    content = b"".join(chance.randbytes(MIB // 4) + bytes(MIB // 4) + chance.randbytes(MIB // 2) for _ in range(12))
+    (tmp_path / "a.img").write_bytes(content)
+    kind = "qcow2" if target.endswith("qcow2") else "raw"
+    journal = tmp_path / f".{target}.vsw-partial.json"
+    reached = 0
+    for resume in range(4):
+        words = [tmp_path / "a.img", "raw", tmp_path / target, kind, 64 << 10, min(resume, 1)]
+        program = [sys.executable, str(ROOT / "tests" / "disk" / "interrupted.py"), *map(str, words)]
+        until = reached + chance.randrange(1, 3 * MIB)
+        with subprocess.Popen(program, stdout=subprocess.PIPE, env=environment(), cwd=ROOT) as process:
+            assert process.stdout is not None
+            next(line for line in process.stdout if int(line) >= min(until, len(content) - MIB))
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+        assert not (tmp_path / target).exists()
+        noted = json.loads(journal.read_text())["done"]
+        assert reached <= noted < len(content)
+        reached = noted
+    assert reached >= MIB
+    assert as_json("disk", "convert", tmp_path / "a.img", tmp_path / target, "--resume")["resumed_from"] == reached
+    if kind == "qcow2":
+        assert check_image(tmp_path / target).leaks == 0
+    with open_blocks(tmp_path / target, kind) as blocks:
+        assert blocks.read(0, blocks.size) == content
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.img", target]
 
 
 def test_what_was_not_interrupted_or_has_changed_is_not_resumed(image: Path, tmp_path: Path) -> None:

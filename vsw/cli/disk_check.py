@@ -10,6 +10,7 @@ import typer
 
 from vsw.cli.disk_open import FORMAT_HELP, JSON_HELP, chosen_format, open_image
 from vsw.cli.ending import BAD_INPUT, complain, ends_well
+from vsw.cli.progress import progress
 from vsw.cli.sizes import size_text
 from vsw.errors import UsageError
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from vsw.disk.blocks.qcow2.check import Report
 
 REPAIR_HELP = "Free what leaked, and mend counts and marks: nothing that the guest wrote is lost."
+THOUSAND = 1000
+"""How far the bar goes: how many tables there are is known only when the image has been opened."""
 DROP_HELP = "With --repair: also drop references that can't be right; what they stood for reads as zeroes."
 
 
@@ -44,7 +47,9 @@ def check(
             shown = {"file": str(file), "format": "raw", "size": blocks.size}
         print(json.dumps(shown, ensure_ascii=False) if as_json else f"{file}: raw, which has no structure to check")
         return 0
-    report = check_image(file, Repair.ALL if drop else Repair.SAFE if repair else Repair.NONE)
+    with progress("Checking", THOUSAND, "{:,} tables".format) as step:
+        shown_at = None if step is None else lambda done, total: step(THOUSAND * done // total, done)
+        report = check_image(file, Repair.ALL if drop else Repair.SAFE if repair else Repair.NONE, shown_at)
     if as_json:
         print(json.dumps(as_object(report), ensure_ascii=False))
     else:

@@ -12,6 +12,7 @@ counts, loses nothing (``Repair.SAFE``); to drop references that can't be right 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -75,18 +76,22 @@ class Report:
         return self.corruptions == 0
 
 
-def check_image(path: str | os.PathLike[str], repair: Repair = Repair.NONE) -> Report:
+Progress = Callable[[int, int], None]
+"""Called with how many L2 tables have been looked at, and how many there are. Repairing looks at them twice."""
+
+
+def check_image(path: str | os.PathLike[str], repair: Repair = Repair.NONE, progress: Progress | None = None) -> Report:
     """Check (and repair) the image at ``path``, which nobody may be using meanwhile. Backing files are not looked at."""
     file = HostFile(path, read_only=repair is Repair.NONE)
     try:
-        return check_file(file, repair)
+        return check_file(file, repair, progress)
     finally:
         file.close()
 
 
-def check_file(file: HostFile, repair: Repair = Repair.NONE) -> Report:
+def check_file(file: HostFile, repair: Repair = Repair.NONE, progress: Progress | None = None) -> Report:
     """The same for a file that is open."""
-    walk = Walk(file)
+    walk = Walk(file, progress)
     report = walk.report
     if repair is Repair.NONE:
         return report
@@ -94,7 +99,7 @@ def check_file(file: HostFile, repair: Repair = Repair.NONE) -> Report:
 
     if report.corruptions or report.leaks or report.marks or report.dirty or report.corrupt:
         mend(walk, repair)
-        report = Walk(file).report
+        report = Walk(file, progress).report
         if report.sound and (report.dirty or report.corrupt):
             mend_bits(file)
             report.dirty = report.corrupt = False
@@ -115,7 +120,7 @@ def mend_bits(file: HostFile) -> None:
 class Walk:
     """One pass over the metadata of an image."""
 
-    def __init__(self, file: HostFile) -> None:
+    def __init__(self, file: HostFile, progress: Progress | None = None) -> None:
         self.file = file
         self.header: Header = read_header(file)
         self.bits = self.header.cluster_bits
@@ -132,8 +137,10 @@ class Walk:
         self.active = self.l1s[0][1]
         self._own = self._metadata()
         self.tables, self.table_weights = self._l2_offsets()
-        for offset, weight in zip(self.tables.tolist(), self.table_weights.tolist(), strict=True):
+        for done, (offset, weight) in enumerate(zip(self.tables.tolist(), self.table_weights.tolist(), strict=True), start=1):
             self._visit(offset, weight)
+            if progress is not None:
+                progress(done, len(self.tables))
         self._bitmaps()
         self.clusters, self.counts = self._sum()
         self._compare()
