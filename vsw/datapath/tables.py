@@ -173,8 +173,8 @@ class Delta:
     @classmethod
     def between(cls, old: Tables, new: Tables) -> Delta:
         """What turns a datapath programmed with ``old`` into one programmed with ``new``."""
-        remove, add = _changed_entries(old.static, new.static)
-        remove_owners, add_owners = _changed_entries(old.owners, new.owners)
+        remove, add = changed_entries(old.static, new.static)
+        remove_owners, add_owners = changed_entries(old.owners, new.owners)
         groups_differ = not np.array_equal(old.members, new.members) or not np.array_equal(old.groups, new.groups)
         return cls(
             module=None if np.array_equal(old.module, new.module) else new.module,
@@ -206,7 +206,8 @@ def _changed_rows(old: NDArray[Any], new: NDArray[Any]) -> dict[int, Any]:
     return {row: new[row] for row in [*changed, *range(same, len(new))]}
 
 
-def _changed_entries(old: Entries, new: Entries) -> tuple[Entries, Entries]:
+def changed_entries(old: Entries, new: Entries) -> tuple[Entries, Entries]:
+    """Of two tables: entries whose key is gone, and those that are new or lead elsewhere."""
     old_keys, new_keys = old.keys(), new.keys()
     gone = ~np.isin(old_keys, new_keys)
     order = np.argsort(old_keys, kind="stable")

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from vsw.config.module import MAX_PORTS, Module, Port, Team
+from vsw.config.module import MAX_PORTS, Module, Port, StaticEntry, Team
 from vsw.datapath import tables as t
 from vsw.errors import UsageError
 from vsw.switch.team import TeamState
@@ -46,12 +46,12 @@ EXPAND = 64
 
 def compile_module(module: Module, teams: dict[int, TeamState], up: dict[int, bool]) -> Tables:
     """Tables for a module whose teams and ports are in the given state (``up`` by port number)."""
-    return _Compiler(module, teams, up).tables()
+    return Compiler(module, teams, up).tables()
 
 
 def compile_state(module: Module, teams: dict[int, TeamState], up: dict[int, bool], tables: t.Tables, number: int) -> t.Delta:
     """What changes in a module's tables when port ``number`` goes up or down; ``teams`` and ``up`` are in the new state."""
-    return _Compiler(module, teams, up).state(tables, number)
+    return Compiler(module, teams, up).state(tables, number)
 
 
 Tables = t.Tables
@@ -75,12 +75,34 @@ def team_row(team: Team, state: TeamState) -> np.void:
     return row
 
 
-class _Compiler:
-    def __init__(self, module: Module, teams: dict[int, TeamState], up: dict[int, bool]) -> None:
+def is_local(module: Module, port: Port) -> bool:
+    """Whether a flood goes to the port: an uplink of a virtual dialect is picked by its team."""
+    return not module.dialect.virtual or port.kind != "uplink"
+
+
+def is_promiscuous(port: Port) -> bool:
+    """Whether the port hears every frame of its VLANs."""
+    return port.kind != "uplink" and port.security.promiscuous
+
+
+class Compiler:
+    """Tables of a module; ``ports`` and ``static`` are all of it, or the part whose entries are wanted."""
+
+    def __init__(
+        self,
+        module: Module,
+        teams: dict[int, TeamState],
+        up: dict[int, bool],
+        *,
+        ports: tuple[Port, ...] | None = None,
+        static: tuple[StaticEntry, ...] | None = None,
+    ) -> None:
         self.module = module
+        self.ports = module.ports if ports is None else ports
+        self.static = module.static if static is None else static
         self.teams = teams
         self.up = up
-        self.by_number = {port.number: port for port in module.ports}
+        self.by_number = {port.number: port for port in self.ports}
         self.fid = np.arange(t.VIDS, dtype=np.uint16)
         for secondary, primary in module.private:
             self.fid[secondary] = primary
@@ -93,20 +115,11 @@ class _Compiler:
             raise UsageError(f"{module.name}: port {self.count - 1}: numbers end at {MAX_PORTS - 1}")
 
     def tables(self) -> t.Tables:
-        # A row for each port that there is, by its place, and one for all numbers that are nobody's: numbers may lie far apart.
-        numbers = np.array(sorted(self.by_number), np.int64)
-        self.place = np.full(self.count, len(numbers))
-        self.place[numbers] = np.arange(len(numbers))
-        accept = np.zeros((len(numbers) + 1, t.VIDS), bool)
-        receive = np.zeros((len(numbers) + 1, t.VIDS), bool)
+        accept, receive = self.vids()
         ports = np.zeros(self.count, t.PORT)
-        for place, number in enumerate(numbers.tolist()):
-            port = self.by_number[number]
+        for number, port in self.by_number.items():
             ports[number] = self.port_row(port)
-            self.fill_vids(port, accept[place], receive[place])
-        if self.module.dialect.reserve_4095:
-            accept[:, 4095] = False
-        vlans, groups, members = self.groups(numbers, receive[:-1])
+        vlans, groups, members = self.groups(np.flatnonzero(self.place < len(self.by_number)), receive[:-1])
         static = self.static_entries(receive)
         return t.Tables(
             module=self.module_row(),
@@ -115,11 +128,29 @@ class _Compiler:
             groups=groups,
             members=members,
             teams=self.team_rows(),
-            accept=_bits(accept)[self.place],
-            receive=_bits(receive)[self.place],
+            accept=rows_of_bits(accept)[self.place],
+            receive=rows_of_bits(receive)[self.place],
             static=static,
             owners=self.owner_entries(static),
         )
+
+    def entries(self) -> tuple[t.Entries, t.Entries]:
+        """Static entries, and owners."""
+        static = self.static_entries(self.vids()[1])
+        return static, self.owner_entries(static)
+
+    def vids(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """VIDs that may come in, VLANs that are received: a row for each port that there is, by its place, and one for numbers that are nobody's."""
+        # Numbers may lie far apart.
+        numbers = np.array(sorted(self.by_number), np.int64)
+        self.place = np.full(self.count, len(numbers))
+        self.place[numbers] = np.arange(len(numbers))
+        accept, receive = np.zeros((2, len(numbers) + 1, t.VIDS), bool)
+        for place, number in enumerate(numbers.tolist()):
+            self.fill_vids(self.by_number[number], accept[place], receive[place])
+        if self.module.dialect.reserve_4095:
+            accept[:, 4095] = False
+        return accept, receive
 
     def team_rows(self) -> NDArray[np.void]:
         return np.array([team_row(team, self.teams[i]) for i, team in enumerate(self.module.teams)], t.TEAM)
@@ -174,7 +205,7 @@ class _Compiler:
         return next((port.number for port in self.ports_in_order() if port.kind == "uplink" and self.up[port.number]), t.NO_PORT)
 
     def ports_in_order(self) -> Iterable[Port]:
-        return sorted(self.module.ports, key=lambda port: port.number)
+        return sorted(self.ports, key=lambda port: port.number)
 
     def port_row(self, port: Port) -> np.void:
         module, dialect = self.module, self.module.dialect
@@ -272,10 +303,9 @@ class _Compiler:
 
     def groups(self, numbers: NDArray[np.int64], receive: NDArray[np.bool_]) -> tuple[NDArray[np.void], NDArray[np.void], NDArray[np.uint16]]:
         """VLAN rows, and the flood groups that they share: one for each distinct set of ports."""
-        virtual = self.module.dialect.virtual
         ports = [self.by_number[number] for number in numbers.tolist()]
-        local = np.array([not virtual or port.kind != "uplink" for port in ports], bool)
-        promiscuous = np.array([port.kind != "uplink" and port.security.promiscuous for port in ports], bool)
+        local = np.array([is_local(self.module, port) for port in ports], bool)
+        promiscuous = np.array([is_promiscuous(port) for port in ports], bool)
         vlans = np.zeros(t.VIDS, t.VLAN)
         vlans["fid"] = self.fid
         # one row of bits a VLAN and column; the empty set first, so that there is one
@@ -309,7 +339,7 @@ class _Compiler:
             # what was written down for one VLAN stands before what follows from an any-VLAN entry; that one stays, for rule 8 asks for it
             vlan, mac, port = np.concatenate([vlan, *extra_vlan]), np.concatenate([mac, mac[rows]]), np.concatenate([port, port[rows]])
         uplinks = np.zeros(self.count, bool)
-        for one in self.module.ports:
+        for one in self.ports:
             uplinks[one.number] = one.kind == "uplink"
         exact = vlan != t.ANY_VLAN
         member = np.zeros(len(vlan), bool)
@@ -329,7 +359,7 @@ class _Compiler:
         return there
 
     def columns(self) -> tuple[NDArray[np.uint16], NDArray[np.uint64], NDArray[np.uint16]]:
-        static = self.module.static
+        static = self.static
         count = len(static)
         vlan = np.fromiter((t.ANY_VLAN if entry.vlan is None else entry.vlan for entry in static), np.uint16, count)
         mac = np.fromiter((entry.mac for entry in static), np.uint64, count)
@@ -393,7 +423,7 @@ class _Compiler:
     def honest(self, owners: t.Entries, fids: NDArray[np.uint16], static: t.Entries) -> NDArray[np.bool_]:
         """Rows whose address is surely no forged source on its port (rule 8): the port's own, or one that a static entry puts there."""
         own = np.zeros(self.count, np.uint64)
-        for one in self.module.ports:
+        for one in self.ports:
             mac = one.effective_mac if one.effective_mac is not None else one.mac
             own[one.number] = 0 if mac is None else t.as_loaded(mac)
         numbers = owners.port & t.PORT_NUMBER
@@ -413,5 +443,5 @@ def _first_of_each(entries: t.Entries) -> t.Entries:
     return entries.rows(np.sort(first))
 
 
-def _bits(table: NDArray[np.bool_]) -> NDArray[np.uint64]:
+def rows_of_bits(table: NDArray[np.bool_]) -> NDArray[np.uint64]:
     return np.packbits(table, axis=1, bitorder="little").view("<u8").astype(np.uint64)

@@ -16,6 +16,7 @@ from vsw.datapath.pipeline import Datapath
 from vsw.datapath.source import FrameSource
 from vsw.datapath.tables import Delta, Tables
 from vsw.errors import UsageError
+from vsw.switch.change import compile_change
 from vsw.switch.compile import compile_module, compile_state
 from vsw.switch.result import Counters, Result
 from vsw.switch.run import BURST, Run
@@ -104,6 +105,11 @@ class Switch:
                 self._up[port.number] = False
 
     def _update(self, module: Module) -> None:
+        change = compile_change(self.module, module, self._tables, self._teams, self._up)
+        if change is not None:
+            self._datapath.apply(change.delta)
+            self.module, self._tables = module, change.tables
+            return
         tables = compile_module(module, self._teams, self._up)
         self.module = module
         if _same_shape(self._tables, tables):
