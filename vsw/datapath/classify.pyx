@@ -50,34 +50,36 @@ def classify(FrameSource source not None, *, out=None):
     cdef vsw_source *frames
     cdef uint8_t[::1] octets
     cdef uint64_t *row
-    cdef uint64_t at = 0, room = len(source)
-    cdef uint32_t count
+    cdef uint64_t at = 0, room
+    cdef uint32_t count, beyond = 0
     cdef int past_caches, vectors = VECTORS
 
     if out is None:
-        out = np.empty(room, ROW)
+        out = np.empty(len(source), ROW)
     elif not isinstance(out, np.ndarray) or out.dtype != ROW or out.ndim != 1 or not out.flags.c_contiguous:
         raise UsageError("out must be a contiguous array of dtype vsw.ROW with one dimension")
     elif not out.flags.writeable:
         raise UsageError("out must be writable, not read-only")
-    elif <uint64_t> len(out) < room:
-        raise UsageError(f"out must have one row a frame: {room} rows, not {len(out)}")
-    if not room:
-        return out[:0]
-
+    room = len(out)
     octets = out.view(np.uint8)
-    row = <uint64_t *> &octets[0]
+    row = <uint64_t *> &octets[0] if room else NULL
     past_caches = room * ROW.itemsize > CACHED_BYTES and out.ctypes.data % STREAM_ALIGNMENT == 0
-    reader = source.reader(0, room)
+    # Frames are not counted before: that would be a pass of its own.
+    reader = source.reader(0, <uint64_t> -1)
     frames = reader.source
     with nogil:
-        while at < room:
-            count = frames.next(frames, &burst, <uint32_t> min(<uint64_t> VSW_BURST, room - at))
+        while True:
+            count = frames.next(frames, &burst, VSW_BURST)
             if count == 0:
+                break
+            if count > room - at:
+                beyond = 1
                 break
             vsw_classify_burst(row, &burst, vectors, past_caches)
             row += count * VSW_ROW_WORDS
             at += count
         vsw_row_fence()
+    if beyond:
+        raise UsageError(f"out must have one row a frame: it has {room}, and there are more frames")
     reader.check()
     return out[:at]
