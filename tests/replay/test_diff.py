@@ -23,8 +23,12 @@ from vsw.config.dialects import Security
 from vsw.config.module import Module, Vlan
 from vsw.reference.decision import Decision
 from vsw.reference.switch import ReferenceSwitch
+from vsw.replay.changes import KINDS as NUMBERS
+from vsw.replay.changes import Changes, Did
 from vsw.replay.diff import KINDS, Difference, diff
+from vsw.replay.fates import Fates
 from vsw.replay.source import Source
+from vsw.switch.result import new_columns
 from vsw.switch.switch import Event
 from vsw.verdicts import Reason, Verdict
 
@@ -200,3 +204,76 @@ def test_events_happen_on_both_sides(changed: Path) -> None:
     found = json.loads(good("diff", TOPOLOGY, changed, CAPTURE, "--at", "5s:vmnic0=down", "--json"))
     assert found["changed"] > 0
     assert np.sum([group["frames"] for group in found["groups"]]) == found["changed"]
+
+
+@pytest.mark.parametrize("rows", [1, 100, 2963])
+def test_parts_do_not_show(changed: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    before, after = vsw.load(TOPOLOGY).module(), vsw.load(changed).module()
+    found = []
+    for part in (1 << 13, rows):
+        monkeypatch.setattr("vsw.replay.diff.PART", part)
+        with Source([CAPTURE]) as source:
+            one = diff(before, after, source, explained=False)
+        found.append((one.frames, one.changed.tolist(), one.kinds.tolist(), one.groups, [result.counters.delivered for result in one.results]))
+    assert found[0] == found[1]
+
+
+def test_a_damaged_capture_ends_both_runs(changed: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cut.pcapng"
+    path.write_bytes(CAPTURE.read_bytes()[:-10])
+    before, after = vsw.load(TOPOLOGY).module(), vsw.load(changed).module()
+    with Source([path]) as source, pytest.raises(vsw.CaptureError):
+        diff(before, after, source)
+    with Source([path], strict=False) as source:
+        assert diff(before, after, source).frames == 2962
+
+
+def test_a_run_that_fails_does_not_leave_the_other_waiting(changed: Path) -> None:
+    before, after = vsw.load(TOPOLOGY).module(), vsw.load(changed).module()
+    ports = tuple(dataclasses.replace(port, name=f"new.{port.name}") for port in after.ports)
+    with Source([CAPTURE]) as source, pytest.raises(vsw.UsageError, match="no port"):
+        diff(before, dataclasses.replace(after, ports=ports), source, ingress=before.ports[0].name)
+
+
+def test_many_groups() -> None:
+    rng = np.random.default_rng(1)
+    count = 20_000
+    fates = [Fates(count, {0: "p"}) for _ in range(2)]
+    columns = [new_columns(count) for _ in range(2)]
+    for one, kept in zip(columns, fates, strict=True):
+        one["verdict"][:] = rng.integers(0, 3, count)
+        one["reason"][:] = rng.integers(0, 4, count) * (one["verdict"] == Verdict.DROPPED)
+        one["egress_port"][:] = rng.integers(-2, 20, count)
+        one["port_in"][:] = rng.integers(0, 20, count)
+        kept.rows["copies"] = rng.integers(0, 3, count)
+        kept.rows["ports"] = kept.rows["copies"]
+        kept.rows["count"] = rng.integers(0, 3, count)
+    changes = Changes()
+    sides = [Did(one, kept, [3, 4]) for one, kept in zip(columns, fates, strict=True)]
+    for first in (0, count):
+        changes.add(*sides, first, count)
+    same = np.ones(count, bool)
+    for name in ("verdict", "reason"):
+        same &= columns[0][name] == columns[1][name]
+    for name in ("copies", "count"):
+        same &= fates[0].rows[name] == fates[1].rows[name]
+    where = np.flatnonzero(~same)
+    assert changes.frames().tolist() == [*where.tolist(), *(where + count).tolist()]
+    kinds = changes.kinds()
+    assert set(kinds.tolist()) == set(NUMBERS.values()) - {NUMBERS["retagged"]}
+    # Each group as a dict of tuples would have it.
+    expected: dict[tuple[int, ...], list[int]] = {}
+    names = ("verdict", "reason", "egress_port", "port_in")
+    for place, kind in zip(where.tolist(), kinds.tolist(), strict=False):
+        key = (kind, *(int(one[name][place]) for name in names for one in columns))
+        expected.setdefault(key, []).append(place)
+    rows = changes.groups()
+    assert len(rows) == len(expected) > 10_000
+    found = {(int(row["kind"]), *(value for name in names for value in row[name].tolist())): row for row in rows}
+    assert {key: row["frames"] for key, row in found.items()} == {key: 2 * len(places) for key, places in expected.items()}
+    assert {key: row["example"] for key, row in found.items()} == {key: places[0] for key, places in expected.items()}
+
+
+def test_kinds_have_a_sentence_each() -> None:
+    assert list(KINDS) == list(NUMBERS)
+    assert list(NUMBERS.values()) == list(range(len(KINDS)))

@@ -1,8 +1,9 @@
 """Two topologies, one capture: which frames change their fate, and why.
 
 A frame's fate is its verdict, why it was dropped, and its copies: by which ports (by name) and with which bytes.  Both switches take the frames at
-once, in a thread each, and keep of every frame two hashes and a count (:mod:`vsw.replay.fates`), which are compared as columns.  Frames that
-changed alike form a group; one of each goes through the reference twice, which says where the two part.
+once, in a thread each, and keep of every frame two hashes and a count (:mod:`vsw.replay.fates`).  After each part of the frames they meet, and what
+they did is compared (:mod:`vsw.replay.changes`) while it is in the cache: no memory is needed for frames whose fate stays.  Frames that changed
+alike form a group; one of each goes through the reference twice, which says where the two part.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from vsw.capture import Frame
 from vsw.config.module import Module
 from vsw.reference.decision import Decision
 from vsw.reference.switch import ReferenceSwitch
+from vsw.replay.changes import KINDS as NUMBERS
+from vsw.replay.changes import Changes, Did
 from vsw.replay.fates import Fates
 from vsw.replay.select import Selected
 from vsw.replay.source import Source
-from vsw.switch.result import Result
-from vsw.switch.run import BY_SOURCE, NO_PORT, Ingress
+from vsw.switch.result import Result, new_columns
+from vsw.switch.run import BURST, BY_SOURCE, NO_PORT, Ingress, Parts, Run
 from vsw.switch.switch import Event, Switch
 from vsw.verdicts import Reason, Verdict
 
@@ -40,11 +43,10 @@ KINDS = {
     "fewer": "leaves in fewer copies than before",
     "retagged": "leaves by the same ports, with other bytes: other tags, or padding",
 }
-NUMBERS = {name: number for number, name in enumerate(KINDS)}
 SEVERAL = -2
 VERDICTS, REASONS = list(Verdict), list(Reason)
-#: Frames of the reference between two reports of progress.
-CHUNK = 4096
+#: Frames of a part: what is kept of them, for both sides, fits into the second-level cache.
+PART = 1 << 13
 
 
 class Side(NamedTuple):
@@ -127,12 +129,10 @@ def diff(
     guards), all frames before it do too.  Raises what :meth:`~vsw.Switch.forward` raises.
     """
     source.keep()
-    frames = len(source.frames)
-    runs = [_Side(module, source, frames, ingress, list(events(module))) for module in (before, after)]
-    _together(runs, progress)
+    runs = [_Side(module, source, ingress, list(events(module))) for module in (before, after)]
+    changes = _together(runs, progress)
     results = (runs[0].result, runs[1].result)
-    changed, kinds = _changes(runs)
-    found = Difference(frames, changed, kinds, _groups(runs, changed, kinds), results)
+    found = Difference(results[0].frames, changes.frames(), changes.kinds(), _groups(runs, changes), results)
     if explained and found.groups:
         _explain(found.groups, runs, source)
     return found
@@ -141,96 +141,73 @@ def diff(
 class _Side:
     """One of the two runs."""
 
-    def __init__(self, module: Module, source: Source, frames: int, ingress: str | None, events: list[Event]) -> None:
+    def __init__(self, module: Module, source: Source, ingress: str | None, events: list[Event]) -> None:
         self.module = module
         self.names = {port.number: port.name for port in module.ports}
-        self.uplinks = np.array([port.number for port in module.ports if port.kind == "uplink"], np.int64)
         self.source = source
         self.ingress = ingress
         self.events = events
         self.switch = Switch(module)
-        self.fates = Fates(frames, self.names)
+        self.fates = Fates(PART, self.names)
+        self.columns = new_columns(PART)
+        self.did = Did(self.columns, self.fates, [port.number for port in module.ports if port.kind == "uplink"])
+        self.rows = 0
         self.error: BaseException | None = None
         self.result: Result
 
-    def run(self, progress: Callable[[int, int], object] | None) -> None:
+    def run(self, meeting: threading.Barrier, progress: Callable[[int, int], object] | None) -> None:
+        def take(rows: int) -> None:
+            self.rows = rows
+            meeting.wait()
+            self.fates.next(rows)
+
         try:
-            self.result = self.switch.forward(
-                self.source.frames, ingress=self.ingress, events=self.events, egress=self.fates, progress=progress
-            )
+            self.result = Run(
+                self.switch, self.source.frames, ingress=self.ingress, events=self.events, workers=1, columns=True, copies=False, out=None,
+                egress=self.fates, exact=False, burst=BURST, progress=progress, parts=Parts(self.columns, take),
+            ).result()  # fmt: skip
         except BaseException as error:
-            # Handed to the thread that asked.
+            # Handed to the thread that asked; the other run is not to wait for this one.
             self.error = error
+            meeting.abort()
 
-    def side(self, frame: int) -> Side:
-        verdict, egress = VERDICTS[int(self.result.verdict[frame])], int(self.result.egress_port[frame])
-        reason = REASONS[int(self.result.reason[frame])].name.lower() if verdict is Verdict.DROPPED else None
-        return Side(verdict.name.lower(), reason, self.names.get(egress), egress == SEVERAL)
-
-    def port_in(self, frame: int) -> str | None:
-        return self.names.get(int(self.result.port_in[frame]))
+    def side(self, verdict: int, reason: int, egress: int) -> Side:
+        found = VERDICTS[verdict]
+        why = REASONS[reason].name.lower() if found is Verdict.DROPPED else None
+        return Side(found.name.lower(), why, self.names.get(egress), egress == SEVERAL)
 
 
-def _together(runs: Sequence[_Side], progress: Callable[[int, int], object] | None) -> None:
-    other = threading.Thread(target=runs[1].run, args=(None,), name="vsw-diff", daemon=True)
-    other.start()
-    runs[0].run(progress)
-    other.join()
-    for run in runs:
-        if run.error is not None:
-            raise run.error
+def _together(runs: Sequence[_Side], progress: Callable[[int, int], object] | None) -> Changes:
+    one, other = runs
+    changes, first = Changes(), 0
+
+    def compare() -> None:
+        nonlocal first
+        if one.rows != other.rows:
+            raise RuntimeError(f"the runs are {one.rows - other.rows} frames apart")
+        changes.add(one.did, other.did, first, one.rows)
+        first += one.rows
+
+    meeting = threading.Barrier(2, action=compare)
+    beside = threading.Thread(target=other.run, args=(meeting, None), name="vsw-diff", daemon=True)
+    beside.start()
+    one.run(meeting, progress)
+    beside.join()
+    errors = [run.error for run in runs if run.error is not None]
+    for error in sorted(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError)):
+        raise error
+    return changes
 
 
-def _changes(runs: Sequence[_Side]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Numbers of the frames whose fates differ, and how."""
-    one, other = (run.result for run in runs)
-    count = one.frames
-    fates, others = (run.fates.rows[:count] for run in runs)
-    differs = one.verdict != other.verdict
-    differs |= one.reason != other.reason
-    differs |= fates["copies"] != others["copies"]
-    differs |= fates["count"] != others["count"]
-    changed = np.flatnonzero(differs).astype(np.int64)
-    verdict, verdict_now = one.verdict[changed], other.verdict[changed]
-    fates, others = fates[changed], others[changed]
-    egress, egress_now = one.egress_port[changed], other.egress_port[changed]
-    to_uplinks = np.isin(egress, runs[0].uplinks) & np.isin(egress_now, runs[1].uplinks)
-    moved = fates["ports"] != others["ports"]
-    kinds = np.full(len(changed), NUMBERS["retagged"], np.uint8)
-    # Later ones have precedence.
-    for name, where in (
-        ("moved_port", moved),
-        ("moved_uplink", moved & to_uplinks),
-        ("duplicated", others["count"] > fates["count"]),
-        ("fewer", others["count"] < fates["count"]),
-        ("reason", (verdict == Verdict.DROPPED) & (verdict_now == Verdict.DROPPED)),
-        ("delivered", (verdict != Verdict.DELIVERED) & (verdict_now == Verdict.DELIVERED)),
-        ("dropped", (verdict != Verdict.DROPPED) & (verdict_now == Verdict.DROPPED)),
-        ("consumed", (verdict != Verdict.CONSUMED) & (verdict_now == Verdict.CONSUMED)),
-    ):
-        kinds[where] = NUMBERS[name]
-    return changed, kinds
-
-
-def _groups(runs: Sequence[_Side], changed: NDArray[np.int64], kinds: NDArray[np.uint8]) -> list[Group]:
-    """Frames that changed alike, by what the columns say of them."""
-    if not len(changed):
-        return []
-    columns = [kinds.astype(np.int64)]
-    for run in runs:
-        result = run.result
-        columns += [part[changed].astype(np.int64) for part in (result.verdict, result.reason, result.egress_port, result.port_in)]
-    key = np.zeros(len(changed), np.int64)
-    for column in columns:
-        _, numbers = np.unique(column, return_inverse=True)
-        _, key = np.unique(key * (int(numbers.max()) + 1) + numbers.reshape(-1), return_inverse=True)
-    _, first, counts = np.unique(key.reshape(-1), return_index=True, return_counts=True)
-    names = list(KINDS)
+def _groups(runs: Sequence[_Side], changes: Changes) -> list[Group]:
+    """Frames that changed alike, largest groups first."""
+    names = {number: name for name, number in NUMBERS.items()}
     groups = []
-    for at, amount in zip(first.tolist(), counts.tolist(), strict=True):
-        frame = int(changed[at])
-        ports = (runs[0].port_in(frame), runs[1].port_in(frame))
-        groups.append(Group(names[kinds[at]], ports, runs[0].side(frame), runs[1].side(frame), amount, frame))
+    for row in changes.groups():
+        fates = zip(row["verdict"].tolist(), row["reason"].tolist(), row["egress_port"].tolist(), strict=True)
+        one, other = (run.side(*fate) for run, fate in zip(runs, fates, strict=True))
+        before, after = (run.names.get(port) for run, port in zip(runs, row["port_in"].tolist(), strict=True))
+        groups.append(Group(names[int(row["kind"])], (before, after), one, other, int(row["frames"]), int(row["example"])))
     return sorted(groups, key=lambda group: (-group.frames, group.example))
 
 

@@ -1,5 +1,7 @@
 /* fates.h: a sink that keeps of each frame what is needed to tell whether two runs did the same with it.
  *
+ * A part of the frames at a time: whoever reads the rows has them cleared for the next part, so that they stay in the cache.
+ *
  * Per frame two hashes and a count: of the ports that copies left by, of the copies with all their bytes, and how many there were.  A port counts by a number
  * that stands for its name, so that runs through different modules can be compared.  Two copies of one frame with the same length have the same bytes
  * if those behind the addresses are the same as far as tags can reach: what follows is the frame's own, at the same shift.
@@ -14,7 +16,7 @@
 
 #define VSW_FATE_BYTES 16u         /* behind the addresses: as many as the tags of a copy have, and the type that follows */
 
-_Static_assert(VSW_MAX_TAGS * VSW_TAG <= VSW_FATE_BYTES, "tags are within the bytes that count");
+_Static_assert(VSW_MAX_TAGS * VSW_TAG < VSW_FATE_BYTES, "tags are within the bytes that count");
 
 typedef struct vsw_fate {
     uint64_t ports;
@@ -26,6 +28,7 @@ typedef struct vsw_fate {
 typedef struct vsw_fates {
     vsw_sink sink;                 /* first: fates are a sink */
     vsw_fate *rows;
+    uint64_t first;                /* the frame of the first row */
     uint64_t room;
     const uint64_t *names;         /* [ports] */
 } vsw_fates;
@@ -37,24 +40,24 @@ static inline uint64_t vsw_fate_mix(uint64_t a, uint64_t b) {
 
 static inline int vsw_fates_copy(vsw_sink *sink, const vsw_copy *copy, const uint8_t *data, uint32_t captured, int64_t time) {
     vsw_fates *f = (vsw_fates *)sink;
-    uint8_t head[VSW_HEAD];
-    uint8_t bytes[VSW_FATE_BYTES] = {0};
-    uint64_t words[2];
+    unsigned __int128 bytes = 0;       /* tags, then the frame's own */
     (void)time;
-    if (copy->frame >= f->room) {
+    if (copy->frame - f->first >= f->room) {
         f->sink.failed = 1;
         return 0;
     }
     uint32_t tags = copy->tags * VSW_TAG, rest = captured > copy->body_at ? captured - copy->body_at : 0;
-    uint32_t there = rest < VSW_FATE_BYTES - tags ? rest : VSW_FATE_BYTES - tags;
-    vsw_copy_head(copy, data, head);
-    memcpy(bytes, head + VSW_MACS, tags);
-    if (__builtin_expect(there == VSW_FATE_BYTES, 1))
-        memcpy(bytes, data + copy->body_at, VSW_FATE_BYTES);
+    if (__builtin_expect(rest >= VSW_FATE_BYTES, 1))
+        memcpy(&bytes, data + copy->body_at, VSW_FATE_BYTES);
     else
-        memcpy(bytes + tags, data + copy->body_at, there);
-    memcpy(words, bytes, sizeof words);
-    vsw_fate *row = f->rows + copy->frame;
+        memcpy(&bytes, data + copy->body_at, rest);
+    bytes <<= 8 * tags;
+    for (uint32_t i = 0; i < copy->tags; i++) {
+        uint32_t tag = __builtin_bswap32((uint32_t)copy->tag[i].tpid << 16 | copy->tag[i].tci);
+        bytes |= (unsigned __int128)tag << 8 * i * VSW_TAG;
+    }
+    uint64_t words[2] = {(uint64_t)bytes, (uint64_t)(bytes >> 64)};
+    vsw_fate *row = f->rows + (copy->frame - f->first);
     uint64_t name = f->names[copy->port];
     uint64_t lengths = (uint64_t)copy->length << 32 | (tags + rest + copy->pad);
     /* Sums: runs may have their ports in different orders. */

@@ -5,6 +5,7 @@ from hashlib import blake2b
 import numpy as np
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memset
 
 cdef extern from "vsw/datapath/state.h" nogil:
     ctypedef struct vsw_copy:
@@ -19,6 +20,7 @@ cdef extern from "vsw/replay/fates.h" nogil:
     ctypedef struct vsw_fates:
         vsw_sink sink
         vsw_fate *rows
+        uint64_t first
         uint64_t room
         const uint64_t *names
     int vsw_fates_copy(vsw_sink *sink, const vsw_copy *copy, const uint8_t *data, uint32_t captured, int64_t time)
@@ -28,7 +30,10 @@ FATE = np.dtype([("ports", "<u8"), ("copies", "<u8"), ("count", "<u4"), ("reserv
 
 
 cdef class Fates:
-    """Fates of at most ``frames`` frames; ``names`` are the module's ports by number.  ``rows`` is an array of :data:`FATE`."""
+    """Fates of a run, ``frames`` frames at a time; ``names`` are the module's ports by number.  ``rows`` is an array of :data:`FATE`.
+
+    Thread-safety: belongs to one thread at a time.
+    """
 
     cdef vsw_fates fates
     cdef object names
@@ -39,7 +44,7 @@ cdef class Fates:
         for number, name in names.items():
             hashes[number] = int.from_bytes(blake2b(name.encode(), digest_size=8).digest())
         self.names = hashes
-        self.rows = np.zeros(frames + 1, FATE)
+        self.rows = np.zeros(frames, FATE)
         self.fates.sink.copy = <int (*)(vsw_sink *, const vsw_copy *, const uint8_t *, uint32_t, int64_t) noexcept nogil>vsw_fates_copy
         self.fates.rows = <vsw_fate *><uintptr_t>self.rows.ctypes.data
         self.fates.room = frames
@@ -50,7 +55,14 @@ cdef class Fates:
         """Address of the ``vsw_sink``."""
         return <uintptr_t>&self.fates.sink
 
+    def next(self, uint64_t count):
+        """Clear the rows of these ``count`` frames for those that follow."""
+        if count > self.fates.room:
+            raise ValueError(f"there are {self.fates.room} rows (found {count})")
+        memset(self.fates.rows, 0, count * sizeof(vsw_fate))
+        self.fates.first += count
+
     def check(self):
-        """Raise if there were more frames than expected."""
+        """Raise if a frame came that has no row."""
         if self.fates.sink.failed:
-            raise ValueError(f"more than {self.fates.room} frames: the capture grew while it was read")
+            raise ValueError(f"a frame behind the {self.fates.room} from {self.fates.first} on: nobody called next()")

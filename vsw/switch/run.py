@@ -7,7 +7,7 @@ import time as clock
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,18 @@ def _interface_ports(switch: Switch, frames: FrameSource) -> NDArray[np.uint16] 
     return ports if found else None
 
 
+class Parts(NamedTuple):
+    """Columns that are handed on a part at a time instead of being kept: ``take`` is called with the number of ``rows`` that ``columns`` hold now."""
+
+    columns: dict[str, NDArray[Any]]
+    take: Callable[[int], object]
+
+    @property
+    def rows(self) -> int:
+        """Frames of a part; the last one has fewer."""
+        return len(self.columns["verdict"])
+
+
 class Share:
     """What one thread does of a run: a stretch of the frames, and what it kept of them."""
 
@@ -130,7 +142,7 @@ class Share:
         room = 0
         while not self.stop.is_set():
             if run.columns and not room:
-                room = self._new_part()
+                room = self._next_part() if run.parts is not None else self._new_part()
             done = self.worker.frames
             until = events[0].time if events else FOREVER
             stopped = self.worker.run(room if run.columns else CHUNK, until, run.burst)
@@ -149,9 +161,19 @@ class Share:
                 event = events.pop(0)
                 run.switch.set_port(event.port, event.up)
             run.report(self)
-        if self.parts:
+        if run.parts is not None:
+            run.parts.take(run.parts.rows - room)
+        elif self.parts:
             last = self.parts[-1]
             self.parts[-1] = {name: column[: len(column) - room] for name, column in last.items()}
+
+    def _next_part(self) -> int:
+        parts = self.run.parts
+        assert parts is not None
+        if self.frames:
+            parts.take(parts.rows)
+        self.worker.columns(parts.columns)
+        return parts.rows
 
     def _new_part(self) -> int:
         run = self.run
@@ -193,6 +215,7 @@ class Run:
         exact: bool,
         burst: int,
         progress: Callable[[int, int], object] | None,
+        parts: Parts | None = None,
     ) -> None:
         if workers < 1:
             raise UsageError(f"workers must be 1 or more, not {workers}")
@@ -206,12 +229,13 @@ class Run:
         self.exact = exact
         self.burst = burst
         self.progress = progress
+        self.parts = parts
         self.out = None if out is None else out.columns_for_reuse()
         self.events = sorted(events, key=lambda event: event.time)
         for event in self.events:
             switch.port(event.port)
         self.ingress = Ingress(switch, frames, ingress)
-        alone = switch.datapath.stateful or bool(self.events) or egress is not None
+        alone = switch.datapath.stateful or bool(self.events) or egress is not None or parts is not None
         self.workers = 1 if alone else workers
         if self.out is not None and self.workers > 1 and len(self.out["verdict"]) < len(frames):
             raise UsageError(f"out has room for {len(self.out['verdict'])} frames; there are more")
@@ -238,7 +262,7 @@ class Run:
             frames=sum(share.frames for share in self.shares),
             seconds=clock.perf_counter() - begin,
             counters=counters,
-            columns=self._join_columns() if self.columns else None,
+            columns=self._join_columns() if self.columns and self.parts is None else None,
             copies=self._join_copies() if self.copies else None,
             ingress=self.ingress.name,
             workers=len(self.shares),
