@@ -57,7 +57,10 @@ def test_nothing_there(rig: Rig) -> None:
     assert not rig.port.wait(0)
     rig.port.write([])
     assert rig.receive() == []
-    assert rig.port.counters() == {"rx_frames": 0, "rx_bytes": 0, "tx_frames": 0, "tx_bytes": 0, "drops": {}}
+    counters = rig.port.counters()
+    assert counters.pop("drops") == {}
+    assert {"rx_frames", "rx_bytes", "tx_frames", "tx_bytes"} < set(counters)
+    assert set(counters.values()) == {0}
 
 
 def test_order_in(rig: Rig) -> None:

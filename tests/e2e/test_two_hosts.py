@@ -24,7 +24,7 @@ pytestmark = [
 
 MACS = {"a": "52:54:00:01:00:01", "b": "52:54:00:01:00:02"}
 HOSTS = {"a": "left", "b": "right"}
-MEGABYTES = 30
+MEGABYTES = 100
 
 
 def topology(folder: Path) -> str:
@@ -115,6 +115,9 @@ def test_a_connection_survives_the_death_of_an_uplink(pair: Pair) -> None:
     assert sent["u0"] > size // 10
     assert sent["u1"] > 0
     assert sum(sent.values()) > size
+    # What the guests' cards leave to the switch: segments cut towards the uplink, and what comes by one joined.
+    assert pair.port("a", "a.0")["rx_cut_frames"] > 0
+    assert pair.port("b", "b.0")["tx_joined_frames"] > 0
     # It comes back, and is used again.
     pair.spaces["a"].run("ip", "link", "set", "u0", "up")
     until(lambda: _moves(pair, a), "frames to leave by the first uplink again")

@@ -8,9 +8,13 @@ from vsw.config.module import Port
 from vsw.config.values import format_mac
 from vsw.host.loop import vsw_clock
 from vsw.host.module import LiveModule
+from vsw.ports import Port as LivePort
 from vsw.ports import PortDrop
 from vsw.switch.result import Counters
 from vsw.verdicts import Reason
+
+#: What a guest counts less than the switch, because its card cuts segments and is handed such.
+SEGMENTS = ("rx_cut_frames", "rx_cut_bytes", "tx_joined_frames", "tx_joined_bytes")
 
 
 def ports(module: LiveModule) -> list[dict[str, Any]]:
@@ -36,10 +40,16 @@ def _port(module: LiveModule, port: Port, counters: Counters) -> dict[str, Any]:
         "rx_bytes": int(counters.rx_bytes[number]),
         "tx_frames": int(counters.tx_frames[number]),
         "tx_bytes": int(counters.tx_bytes[number]),
+        **_segments(live),
         "dropped": _by_reason(counters.port_dropped[number]),
         "filtered": _by_reason(counters.port_filtered[number]),
         "port_drops": port_drops(module, number),
     }
+
+
+def _segments(live: LivePort | None) -> dict[str, int]:
+    counted = {} if live is None else live.counters()
+    return {key: counted.get(key, 0) for key in SEGMENTS}
 
 
 def port_drops(module: LiveModule, number: int) -> dict[str, int]:

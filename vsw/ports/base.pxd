@@ -29,6 +29,10 @@ cdef extern from "vsw/ports/port.h" nogil:
         uint64_t rx_bytes
         uint64_t tx_frames
         uint64_t tx_bytes
+        uint64_t rx_cut_frames
+        uint64_t rx_cut_bytes
+        uint64_t tx_joined_frames
+        uint64_t tx_joined_bytes
         uint64_t *drops
 
     ctypedef struct vsw_slots:

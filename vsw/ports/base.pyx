@@ -134,10 +134,24 @@ cdef class Port:
         return self.live.shortest
 
     def counters(self):
-        """What the port itself counts: ``rx_frames``, ``rx_bytes``, ``tx_frames``, ``tx_bytes`` and ``drops`` {reason: frames}, without zeros."""
+        """What the port itself counts: ``rx_frames``, ``rx_bytes``, ``tx_frames``, ``tx_bytes``; ``drops`` {reason: frames}, without zeros.
+
+        ``rx_cut_frames``, ``rx_cut_bytes``, ``tx_joined_frames``, ``tx_joined_bytes``: what a guest counts less, whose segments were cut, and which
+        was given such.
+        """
         cdef vsw_live_counters *n = &self.live.counters
         drops = {reason.name.lower(): n.drops[<int>reason] for reason in PortDrop if n.drops[<int>reason]}
-        return {"rx_frames": n.rx_frames, "rx_bytes": n.rx_bytes, "tx_frames": n.tx_frames, "tx_bytes": n.tx_bytes, "drops": drops}
+        return {
+            "rx_frames": n.rx_frames,
+            "rx_bytes": n.rx_bytes,
+            "tx_frames": n.tx_frames,
+            "tx_bytes": n.tx_bytes,
+            "rx_cut_frames": n.rx_cut_frames,
+            "rx_cut_bytes": n.rx_cut_bytes,
+            "tx_joined_frames": n.tx_joined_frames,
+            "tx_joined_bytes": n.tx_joined_bytes,
+            "drops": drops,
+        }
 
     def _check_open(self):
         if self.closed:

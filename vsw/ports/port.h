@@ -49,6 +49,9 @@ enum vsw_port_drop {
 typedef struct vsw_live_counters {
     uint64_t rx_frames, rx_bytes;
     uint64_t tx_frames, tx_bytes;
+    /* What the other side counts less than the switch: pieces that were cut from its segments, or joined for it, and their headers. */
+    uint64_t rx_cut_frames, rx_cut_bytes;
+    uint64_t tx_joined_frames, tx_joined_bytes;
     uint64_t drops[VSW_PORT_DROPS];
 } vsw_live_counters;
 

@@ -7,15 +7,17 @@
  * are packed into the port's own arena (a few cache lines a frame), others go to the caller's slots.
  *
  * Receive: all waiting chains are looked up first and their bytes prefetched, then copied.  A chain of one buffer, which is what guests send, needs no
- * walk.  Transmit: likewise; what the guest has no buffers for is dropped, as a card does (its ring is the backlog).
+ * walk.  Transmit: likewise; what the guest has no buffers for is dropped, as a card does (its ring is the backlog).  Frames that a guest takes as one
+ * segment are joined (join.h); the port counts them as the frames that they are.
  *
  * Thread-safety: rings 2i+1 and the arena belong to the port's home, rings 2i to whoever holds the port's lock.  The control side (vhost_user.pyx)
- * changes `header`, `mergeable`, `csum` and `tso` only while no ring runs.  */
+ * changes `header`, `mergeable`, `csum`, `tso` and `joins` only while no ring runs.  */
 #ifndef VSW_PORTS_VHOST_USER_H
 #define VSW_PORTS_VHOST_USER_H
 
 #include <sys/epoll.h>
 
+#include "vsw/ports/join.h"
 #include "vsw/ports/offload.h"
 #include "vsw/ports/port.h"
 #include "vsw/virtio/ring.h"
@@ -51,6 +53,7 @@ typedef struct vsw_vhost {
     uint32_t mergeable;                /* a frame for the guest may lie in several chains */
     uint32_t csum;                     /* the guest may leave checksums to us */
     uint32_t tso;                      /* and segments, of these types (a bit for each vsw GSO type) */
+    uint32_t joins;                    /* it takes segments of these types */
     uint32_t turn;                     /* the pair that receive() looks at first */
     uint32_t used;                     /* bytes of the arena that hold frames */
     uint8_t *arena;                    /* VSW_NET_ARENA bytes, with VSW_SLACK on either side */
@@ -122,6 +125,10 @@ static inline uint32_t vsw_vhost_pieces(vsw_vhost *v, vsw_burst *burst, uint32_t
     uint32_t rows = 0;
     for (; v->gso->length && rows < limit; rows++) {
         uint32_t length = vsw_gso_next_length(v->gso);
+        if (v->gso->pieces) {
+            v->live.counters.rx_cut_frames++;
+            v->live.counters.rx_cut_bytes += v->gso->headers;
+        }
         uint8_t *place = vsw_vhost_place(v, slots, first + rows, length);
         vsw_gso_next(v->gso, place);
         vsw_live_row(&v->live, burst, first + rows, place, length, length);
@@ -196,7 +203,7 @@ static inline uint32_t vsw_vhost_receive_ring(vsw_vhost *v, vsw_ring *ring, vsw_
     if (waiting == 0) return 0;
     vsw_ring_wake(ring);
     vsw_net_look(ring, 0, waiting, 0, piece);
-    uint64_t frames = v->live.counters.rx_frames, bytes = v->live.counters.rx_bytes;
+    const vsw_live_counters before = v->live.counters;
     for (; done < waiting && rows < limit && !v->gso->length; done++) {
         rows += vsw_vhost_take(v, ring, &piece[done], burst, first + rows, limit - rows, slots);
         if (__builtin_expect(ring->fault != VSW_RING_WELL, 0)) break;
@@ -204,8 +211,10 @@ static inline uint32_t vsw_vhost_receive_ring(vsw_vhost *v, vsw_ring *ring, vsw_
     }
     if (!vsw_ring_sound(ring) && ring->fault == VSW_RING_MEMORY) {
         /* Frames that were read from memory that had gone are no frames. */
-        v->live.counters.rx_frames = frames;
-        v->live.counters.rx_bytes = bytes;
+        v->live.counters.rx_frames = before.rx_frames;
+        v->live.counters.rx_bytes = before.rx_bytes;
+        v->live.counters.rx_cut_frames = before.rx_cut_frames;
+        v->live.counters.rx_cut_bytes = before.rx_cut_bytes;
         v->gso->length = 0;
         return 0;
     }
@@ -235,19 +244,12 @@ static inline void vsw_vhost_release(vsw_live *self) { ((vsw_vhost *)self)->used
 
 /* ---- to the guest */
 
-/* Puts a frame that is longer than its first buffer into chains; returns how many it took, 0 if there are too few or it can't be. */
-static inline uint32_t vsw_vhost_scatter(vsw_vhost *v, vsw_ring *ring, uint32_t taken, uint32_t waiting, const vsw_out *out, uint32_t length, int *never) {
-    vsw_net_header header;
-    vsw_pieces pieces;
+/* Puts parts, the first of which is the header (v->header bytes), into chains; returns how many it took, 0 if there are too few or it can't be. */
+static inline uint32_t vsw_vhost_scatter(vsw_vhost *v, vsw_ring *ring, uint32_t taken, uint32_t waiting, const vsw_part *part, uint32_t bytes, int *never) {
     vsw_chain *chain = v->to_guest;
-    uint64_t left = (uint64_t)length + v->header;
-    uint32_t chains = 0;
+    uint32_t chains = 0, left = bytes, at = 0;   /* `at`: bytes of *part that are written */
     uint8_t *count = NULL;
     *never = 0;
-    memset(&header, 0, sizeof header);
-    header.buffers = 1;
-    vsw_out_pieces(out, 0, &pieces);
-    uint64_t at = 0;                   /* bytes of header, head, body and zeros that are written */
     while (left) {
         uint32_t head;
         if (taken + chains >= waiting) return 0;
@@ -261,38 +263,26 @@ static inline uint32_t vsw_vhost_scatter(vsw_vhost *v, vsw_ring *ring, uint32_t 
             *never = 1;
             return 0;
         }
-        uint64_t room = chain->writable_bytes < left ? chain->writable_bytes : left, inside = 0;
+        uint32_t room = chain->writable_bytes < left ? (uint32_t)chain->writable_bytes : left, inside = 0;
         while (inside < room) {
-            const uint8_t *from;
-            static const uint8_t zeros[VSW_SHORTEST];
-            uint64_t step, there = at - v->header;
-            if (at < v->header) {
-                from = (const uint8_t *)&header + at;
-                step = v->header - at;
-            } else if (there < pieces.head_bytes) {
-                from = pieces.head + there;
-                step = pieces.head_bytes - there;
-            } else if (there < pieces.head_bytes + pieces.body_bytes) {
-                from = pieces.body + (there - pieces.head_bytes);
-                step = pieces.head_bytes + pieces.body_bytes - there;
-            } else {
-                from = zeros;
-                step = sizeof zeros;
-            }
-            if (step > room - inside) step = room - inside;
-            vsw_chain_write(chain, inside, from, (size_t)step);
+            uint32_t step = part->length - at < room - inside ? part->length - at : room - inside;
+            vsw_chain_write(chain, inside, part->data + at, step);
             inside += step;
             at += step;
+            if (at == part->length) {
+                part++;
+                at = 0;
+            }
         }
         if (chains == 0 && v->mergeable) {
             /* Where the header's last field went, if it lies in one piece; else the frame must fit (guests give whole buffers). */
-            count = chain->segment[0].length >= VSW_NET_HEADER ? chain->segment[0].data + VSW_NET_HEADER - sizeof header.buffers : NULL;
+            count = chain->segment[0].length >= VSW_NET_HEADER ? chain->segment[0].data + VSW_NET_HEADER - sizeof(uint16_t) : NULL;
             if (count == NULL && room < left) {
                 vsw_ring_fail(ring, VSW_RING_SHAPE);
                 return 0;
             }
         }
-        vsw_used_put(ring, taken + chains, head, (uint32_t)room);
+        vsw_used_put(ring, taken + chains, head, room);
         chains++;
         left -= room;
     }
@@ -303,12 +293,49 @@ static inline uint32_t vsw_vhost_scatter(vsw_vhost *v, vsw_ring *ring, uint32_t 
     return chains;
 }
 
+/* A copy that is longer than its first buffer. */
+static inline uint32_t vsw_vhost_long(vsw_vhost *v, vsw_ring *ring, uint32_t taken, uint32_t waiting, const vsw_out *out, int *never) {
+    static const vsw_net_header plain = {.buffers = 1};
+    static const uint8_t zeros[UINT8_MAX];
+    vsw_pieces p;
+    uint32_t length = vsw_out_pieces(out, 0, &p);
+    const vsw_part part[] = {{(const uint8_t *)&plain, v->header}, {p.head, p.head_bytes}, {p.body, p.body_bytes}, {zeros, p.zeros}};
+    return vsw_vhost_scatter(v, ring, taken, waiting, part, length + v->header, never);
+}
+
+/* Joins the copies from out[0] on that may be; returns the chains that it took, and how many copies `*run` there were, if only they had fitted. */
+static inline uint32_t vsw_vhost_join(vsw_vhost *v, vsw_ring *ring, uint32_t taken, uint32_t waiting, const vsw_out *const *out, uint32_t count, uint32_t *run) {
+    vsw_part part[VSW_BURST + 2];
+    vsw_join join;
+    int never;
+    *run = vsw_join_run(out, count < VSW_BURST ? count : VSW_BURST, v->joins, &join, part + 2);
+    if (*run == 0) return 0;
+    const vsw_net_header header = {
+        .flags = VSW_NET_NEEDS_CSUM,
+        .gso_type = join.v6 ? VSW_GSO_TCPV6 : VSW_GSO_TCPV4,
+        .header_length = (uint16_t)join.headers,
+        .gso_size = (uint16_t)join.size,
+        .csum_start = (uint16_t)join.tcp,
+        .csum_offset = VSW_TCP_CSUM,
+        .buffers = 1,
+    };
+    part[0] = (vsw_part){(const uint8_t *)&header, v->header};
+    part[1] = (vsw_part){join.head, join.headers};
+    uint32_t chains = vsw_vhost_scatter(v, ring, taken, waiting, part, v->header + join.headers + join.payload, &never);
+    if (chains) {
+        v->live.counters.tx_joined_frames += *run - 1;
+        v->live.counters.tx_joined_bytes += (uint64_t)(*run - 1) * join.headers;
+    }
+    return chains;
+}
+
 /* Sends copies into one ring, in order. */
 static inline void vsw_vhost_transmit_ring(vsw_vhost *v, vsw_ring *ring, const vsw_out *const *out, uint32_t count) {
     static const vsw_net_header plain = {.buffers = 1};
     vsw_net_piece piece[VSW_NET_AHEAD];
-    uint32_t waiting = vsw_ring_waiting(ring), taken = 0, looked = 0, at = 0, sent = 0;
+    uint32_t waiting = vsw_ring_waiting(ring), taken = 0, looked = 0, at = 0, sent = 0, alone = 0;   /* alone: copies before this one are not joined */
     uint64_t bytes = 0;
+    const vsw_live_counters before = v->live.counters;
     vsw_ring_wake(ring);
     for (uint32_t i = 0; i < count; i++) {
         uint32_t length = vsw_out_length(out[i], 0);
@@ -319,6 +346,19 @@ static inline void vsw_vhost_transmit_ring(vsw_vhost *v, vsw_ring *ring, const v
         if (taken >= waiting) {
             vsw_live_drop(&v->live, ring->fault ? VSW_DROP_TX_REFUSED : VSW_DROP_TX_FULL, 1);
             continue;
+        }
+        if (v->joins && i >= alone) {
+            uint32_t run, chains = vsw_vhost_join(v, ring, taken, waiting, out + i, count - i, &run);
+            if (chains) {
+                for (uint32_t end = i + run; i < end; i++) bytes += vsw_out_length(out[i], 0);
+                i--;
+                sent += run;
+                taken += chains;
+                looked = at = 0;
+                continue;
+            }
+            alone = i + run;
+            if (ring->fault) waiting = taken;
         }
         if (at == looked) {
             looked = waiting - taken < VSW_NET_AHEAD ? waiting - taken : VSW_NET_AHEAD;
@@ -339,7 +379,7 @@ static inline void vsw_vhost_transmit_ring(vsw_vhost *v, vsw_ring *ring, const v
             at++;
         } else {
             int never;
-            chains = vsw_vhost_scatter(v, ring, taken, waiting, out[i], length, &never);
+            chains = vsw_vhost_long(v, ring, taken, waiting, out[i], &never);
             if (chains == 0) {
                 vsw_live_drop(&v->live, ring->fault ? VSW_DROP_TX_REFUSED : never ? VSW_DROP_TX_TOO_LONG : VSW_DROP_TX_FULL, 1);
                 if (ring->fault) waiting = taken;
@@ -354,6 +394,8 @@ static inline void vsw_vhost_transmit_ring(vsw_vhost *v, vsw_ring *ring, const v
     if (taken == 0) return;
     if (!vsw_ring_sound(ring) && ring->fault == VSW_RING_MEMORY) {
         vsw_live_drop(&v->live, VSW_DROP_TX_NO_PEER, sent);
+        v->live.counters.tx_joined_frames = before.tx_joined_frames;
+        v->live.counters.tx_joined_bytes = before.tx_joined_bytes;
         return;
     }
     ring->next_available = (uint16_t)(ring->next_available + taken);

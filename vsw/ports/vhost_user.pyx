@@ -40,6 +40,7 @@ cdef extern from "vsw/ports/vhost_user.h" nogil:
         uint32_t mergeable
         uint32_t csum
         uint32_t tso
+        uint32_t joins
         uint8_t *arena
         vsw_gso *gso
         vsw_chain *from_guest
@@ -52,6 +53,9 @@ cdef extern from "vsw/ports/vhost_user.h" nogil:
 
 # Features of a network card (VIRTIO 1.2, 5.1.3).
 CSUM = 1 << 0
+GUEST_CSUM = 1 << 1
+GUEST_TSO4 = 1 << 7
+GUEST_TSO6 = 1 << 8
 HOST_TSO4 = 1 << 11
 HOST_TSO6 = 1 << 12
 HOST_ECN = 1 << 13
@@ -66,7 +70,9 @@ MOST_QUEUES = VSW_NET_PAIRS
 class Card(Device):
     """The device that the guest's driver finds: what it offers, and the port that is told of its changes."""
 
-    features = BASE_FEATURES | CSUM | HOST_TSO4 | HOST_TSO6 | HOST_ECN | MRG_RXBUF | MQ | CTRL_VQ | GUEST_ANNOUNCE
+    features = (
+        BASE_FEATURES | CSUM | HOST_TSO4 | HOST_TSO6 | HOST_ECN | GUEST_CSUM | GUEST_TSO4 | GUEST_TSO6 | MRG_RXBUF | MQ | CTRL_VQ | GUEST_ANNOUNCE
+    )
     protocol = BASE_PROTOCOL
 
     def __init__(self, port, queues):
@@ -141,6 +147,9 @@ cdef class VhostUserPort(Port):
         v.mergeable = bool(features & MRG_RXBUF)
         v.csum = bool(features & CSUM)
         v.tso = bool(features & HOST_TSO4) << VSW_GSO_TCPV4 | bool(features & HOST_TSO6) << VSW_GSO_TCPV6
+        v.joins = 0
+        if features & GUEST_CSUM:
+            v.joins = bool(features & GUEST_TSO4) << VSW_GSO_TCPV4 | bool(features & GUEST_TSO6) << VSW_GSO_TCPV6
         v.header = VSW_NET_HEADER if features & (MRG_RXBUF | Feature.VERSION_1) else VSW_NET_HEADER_OLD
 
     def _changed(self, bint runs):
