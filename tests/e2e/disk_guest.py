@@ -34,7 +34,7 @@ for module in virtio_pci sd_mod ext4 crc32c_generic; do modprobe -q $module; don
 modprobe -q -a $(cat /sys/bus/pci/devices/*/modalias)
 modprobe -q -a $(cat /sys/bus/virtio/devices/*/modalias 2>/dev/null)
 for word in $(cat /proc/cmdline); do
-    case $word in disks=*) wanted=${word#disks=} ;; booted=*) booted=${word#booted=} ;; esac
+    case $word in disks=*) wanted=${word#disks=} ;; booted=*) booted=${word#booted=} ;; whole=*) whole=${word#whole=} ;; esac
 done
 mkdir -p /disk
 disks() { cd /sys/block; ls -d [sv]d* 2>/dev/null; cd /; }
@@ -49,7 +49,10 @@ driver() {
         *) host=$(readlink -f /sys/block/$1/device | sed 's/.*\/\(host[0-9]*\)\/.*/\1/'); cat /sys/class/scsi_host/$host/proc_name ;;
     esac
 }
-about() { echo "== $1 driver=$(driver $1) sectors=$(cat /sys/block/$1/size) block=$(cat /sys/block/$1/queue/logical_block_size) $2"; }
+size() { cat /sys/block/$1/size; }
+# Where the file system of a disk is, which on the one of so many sectors is all of it.
+place() { [ "$(size $1)" = "$whole" ] && echo /dev/$1 || echo /dev/${1}1; }
+about() { echo "== $1 driver=$(driver $1) sectors=$(size $1) block=$(cat /sys/block/$1/queue/logical_block_size) $2"; }
 if [ $(disks | wc -l) -lt $wanted ]; then
     for disk in $(disks); do about $disk "is there, not all of the $wanted are"; done
     dmesg | grep -iE 'scsi|sym|mpt|mega|ahci|ata|error' | tail -30 | sed 's/^/== /'
@@ -57,31 +60,35 @@ if [ $(disks | wc -l) -lt $wanted ]; then
 fi
 if [ -n "$booted" ]; then
     for disk in $(disks); do
-        mount -t ext4 /dev/${disk}1 /disk && [ -e /disk/vmlinuz ] && about $disk "booted $booted: $(cat /disk/mark)"
+        mount -t ext4 $(place $disk) /disk && [ -e /disk/vmlinuz ] && about $disk "booted $booted: $(cat /disk/mark)"
         umount /disk
     done
     poweroff -f
 fi
 for disk in $(disks); do
-    if [ -b /dev/${disk}1 ]; then
-        mount -t ext4 /dev/${disk}1 /disk || { about $disk "can't be mounted"; continue; }
+    # ext4's magic number tells that a disk without partitions has been set up.
+    magic=$(dd if=/dev/$disk bs=1 skip=1080 count=2 2>/dev/null | hexdump -e '1/2 "%x"')
+    if [ -b /dev/${disk}1 ] || [ "$magic" = ef53 ]; then
+        mount -t ext4 $(place $disk) /disk || { about $disk "can't be mounted"; continue; }
         about $disk "reads back: $(cd /disk; sha256sum -c sum 2>&1 | tail -1)"
         umount /disk
         continue
     fi
     fresh=yes
-    printf 'n\np\n1\n\n\na\n1\nw\n' | fdisk /dev/$disk > /fdisk.log 2>&1
-    until [ -b /dev/${disk}1 ]; do sleep 0.1; done
-    /tools/mke2fs -q -F -t ext4 -O ^64bit,^metadata_csum /dev/${disk}1 > /mke2fs.log 2>&1 ||
+    if [ "$(size $disk)" != "$whole" ]; then
+        printf 'n\np\n1\n\n\na\n1\nw\n' | fdisk /dev/$disk > /fdisk.log 2>&1
+        until [ -b /dev/${disk}1 ]; do sleep 0.1; done
+    fi
+    /tools/mke2fs -q -F -t ext4 -O ^64bit,^metadata_csum $(place $disk) > /mke2fs.log 2>&1 ||
         { about $disk "can't be formatted: $(tail -1 /mke2fs.log)"; continue; }
-    mount -t ext4 /dev/${disk}1 /disk || { about $disk "can't be mounted"; continue; }
+    mount -t ext4 $(place $disk) /disk || { about $disk "can't be mounted"; continue; }
     dd if=/dev/urandom of=/disk/data bs=64k count=64 conv=fsync 2>/dev/null
     sha256sum /disk/data > /tmp/sum; sed 's/\/disk\///' /tmp/sum | dd of=/disk/sum conv=fsync 2>/dev/null
-    if [ -e /boot/vmlinuz ] && [ "$(cat /sys/block/$disk/size)" = "$(cat /boot/sectors)" ]; then
+    if [ -e /boot/vmlinuz ] && [ "$(size $disk)" = "$(cat /boot/sectors)" ]; then
         cp /boot/vmlinuz /boot/initrd /boot/extlinux.conf /disk/
         echo "disk $(cat /boot/sectors)" > /disk/mark
         /tools/extlinux --install /disk > /extlinux.log 2>&1 || { about $disk "has no boot loader: $(tail -1 /extlinux.log)"; }
-        dd if=/boot/mbr.bin of=/dev/$disk conv=notrunc,fsync 2>/dev/null
+        [ "$(size $disk)" = "$whole" ] || dd if=/boot/mbr.bin of=/dev/$disk conv=notrunc,fsync 2>/dev/null
         umount /disk; sync
         about $disk "can boot"
         continue
