@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import struct
@@ -211,6 +212,7 @@ def test_the_disks_of_a_machine(place: Path) -> None:
         (["a.img", "--iscsi", "--port", "0", "--block-size", "1024"], 2, "block size 1024"),
         (["a.img", "--format", "vhd"], 2, "(found 'vhd')"),
         (["lab.toml"], 2, "with --vm"),
+        (["a.qcow2", "--direct-io"], 2, "--direct-io is for raw images"),
         (["a.img", "--vhost-user-blk", "1", "--vhost-user-blk", "2"], 2, "2 sockets for virtio-blk, but 1 disks"),
         (["a.img", "--nbd-port", "0", "--listen", "203.0.113.77"], 1, "can't listen on 203.0.113.77"),
     ],
@@ -261,6 +263,20 @@ def test_a_read_only_disk_of_4096_byte_blocks_over_vhost_user(place: Path) -> No
         assert struct.unpack_from("<I", disk.front.config(60), 20)[0] == 4096
         assert disk.request(OUT, 0, [bytes(512)])[0] == IO_ERROR
         disk.close()
+
+
+def test_past_the_page_cache(place: Path) -> None:
+    try:
+        open_blocks(place / "a.img", direct_io=True).close()
+    except OSError as error:
+        pytest.skip(f"no direct I/O in {place}: {error}")
+    with serving(place, "a.img", "--direct-io", "--socket", "s") as told, Client(str(place / "s")) as client:
+        client.go("a")
+        client.write(8192, b"direct" + bytes(4090))
+        assert client.read(8192, 4096)[:6] == b"direct"
+        process, image = Path(f"/proc/{told['pid']}"), (place / "a.img").resolve()
+        (number,) = [link.name for link in (process / "fd").iterdir() if link.exists() and link.resolve() == image]
+        assert int((process / "fdinfo" / number).read_text().split("flags:")[1].split()[0], 8) & os.O_DIRECT
 
 
 def test_a_port_in_use_is_said_so(place: Path) -> None:

@@ -31,6 +31,7 @@ NBD_PORT_HELP = "Serve NBD on this TCP port, with or without --socket; 10809 is 
 PORT_HELP = "The TCP port of iSCSI; 0 lets the system choose."
 LISTEN_HELP = "The address of all TCP ports. Others than the loopback interface let everybody who reaches them in, but for --chap."
 CHAP_HELP = "Ask initiators for the secret in this TOML file: [chap] and perhaps [mutual], each with name and secret; readable by its owner only."
+DIRECT_HELP = "Read and write past the host's page cache (O_DIRECT; raw images)."
 BLK_HELP = "Serve a disk to a guest as virtio-blk on this unix socket: the first disk, the next one if given again, and so on."
 SCSI_HELP = "Serve all disks to a guest as a virtio-scsi controller's, LUNs from 0, on this unix socket."
 SERIAL_HELP = "The serial number that initiators see, one for each image in their order. Default: of the name."
@@ -56,6 +57,7 @@ def serve(
     backing_format: Annotated[str | None, typer.Option(metavar="FORMAT", help=BACKING_FORMAT_HELP)] = None,
     allow: Annotated[list[Path] | None, typer.Option(metavar="DIR", help=ALLOW_HELP)] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Refuse every change; several may then serve a file.")] = False,
+    direct_io: Annotated[bool, typer.Option("--direct-io", help=DIRECT_HELP)] = False,
     block_size: Annotated[int, typer.Option(help="512 or 4096 bytes, as SCSI shows it.")] = 512,
     removable: Annotated[bool, typer.Option("--removable", help="SCSI initiators may eject the medium.")] = False,
     serial: Annotated[list[str] | None, typer.Option(metavar="TEXT", help=SERIAL_HELP)] = None,
@@ -79,10 +81,12 @@ def serve(
     with _signals() as wait:
         with contextlib.ExitStack() as opened:
             if vm is not None:
+                if direct_io:
+                    raise UsageError("--direct-io is for images, not with --vm")
                 name, disks = _of_vm(files, vm, opened)
             else:
                 words = {"read_only": read_only, "block_size": block_size, "removable": removable}
-                images = [_open(file, image_format, backing_format, allow, read_only, opened) for file in files]
+                images = [_open(file, image_format, backing_format, allow, read_only, direct_io, opened) for file in files]
                 name, disks = str(files[0].with_suffix("")), _named(files, images, words)
             disks = _with_serials(disks, serial or [])
             to_guests = _vhost_user(vhost_user_blk, vhost_user_scsi)
@@ -127,11 +131,21 @@ def _signals() -> Iterator[Callable[[], None]]:
 
 
 def _open(
-    file: Path, image_format: str | None, backing_format: str | None, allow: list[Path] | None, read_only: bool, opened: contextlib.ExitStack
+    file: Path,
+    image_format: str | None,
+    backing_format: str | None,
+    allow: list[Path] | None,
+    read_only: bool,
+    direct_io: bool,
+    opened: contextlib.ExitStack,
 ) -> Blocks:
     if file.suffix == ".toml":
         raise UsageError("a topology is served alone, and with --vm")
-    image = open_image(file, chosen_format(file, image_format), read_only=read_only, allow=allow, backing_format=backing_format)
+    chosen = chosen_format(file, image_format)
+    if direct_io and chosen != "raw":
+        raise UsageError(f"--direct-io is for raw images, and {file} is {chosen}")
+    more = {"direct_io": True} if direct_io else {}
+    image = open_image(file, chosen, read_only=read_only, allow=allow, backing_format=backing_format, **more)
     return opened.enter_context(image)
 
 
