@@ -94,7 +94,7 @@ def kernel() -> Kernel:
 
 @pytest.mark.parametrize(("transport", "disks"), [("nbd", NBD), ("iscsi", ISCSI)], ids=["nbd", "iscsi"])
 def test_a_guest_lives_on_our_disks(kernel: Kernel, transport: str, disks: tuple[Behind, ...]) -> None:
-    append = f"console=ttyS0 quiet loglevel=1 ipv6.disable=1 panic=-1 disks={len(disks)}"
+    append = f"console=ttyS0 quiet loglevel=1 ipv6.disable=1 panic=-1 no_timer_check disks={len(disks)}"
     small = disk_guest.small_image(kernel)
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vsw-disks-")))
