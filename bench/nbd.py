@@ -2,7 +2,7 @@
 
 The client is ``fio ioengine=nbd``; turns go round within one run, so that a noisy machine is noisy for all. The files are in the page cache:
 what is compared is the way of a request, not a disk. Run it as ``python bench/nbd.py``; ``--seconds`` is the length of each of the ``--rounds``
-turns. Look at the ratios; figures of another machine, or of another hour, mean nothing.
+turns. The last line is what each costs with a client that is idle. Look at the ratios; figures of another machine, or of another hour, mean nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import argparse
 import json
 import os
 import shutil
+import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -32,6 +34,12 @@ SERVERS = {
     "nbdkit file": lambda disk, socket: ["nbdkit", "-f", "-U", socket, "file", disk],
     "qemu-nbd": lambda disk, socket: ["qemu-nbd", "-f", "raw", "-k", socket, "-t", "-e", "8", "--cache=writeback", "--discard=unmap", disk],
 }
+
+
+GREETING, EXPORT_REPLY = 18, 10
+"""Bytes of what a server says first, and of its answer to the option that ends the negotiation."""
+FIRST_EXPORT = struct.pack(">I8sII", 0b11, b"IHAVEOPT", 1, 0)
+"""A client's whole side of the shortest negotiation: fixed newstyle without zeroes, the export that has no name."""
 
 
 @contextmanager
@@ -58,6 +66,23 @@ def cpu_seconds(pid: int) -> float:
     """What a process has used so far, in user and kernel mode."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def idle(url: str, pid: int, seconds: int) -> float:
+    """What a server costs that has a client without requests: percent of a processor."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(url.partition("socket=")[2])
+        client.recv(GREETING, socket.MSG_WAITALL)
+        client.sendall(FIRST_EXPORT)
+        client.recv(EXPORT_REPLY, socket.MSG_WAITALL)
+        before = run_seconds(pid)
+        time.sleep(seconds)
+        return (run_seconds(pid) - before) / seconds * 100
+
+
+def run_seconds(pid: int) -> float:
+    """What its threads have run so far; those that have ended do not count."""
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir()) / 1e9
 
 
 def measure(url: str, pid: int, case: tuple[str, str, int], size: int, seconds: int) -> tuple[float, float]:
@@ -94,6 +119,9 @@ def main() -> None:
             ratios = [statistics.median(turn["vsw"][0] / turn[name][0] for turn in turns) for name in urls if name != "vsw"]
             figures = "".join(f"{rates[name]:10.0f} ({costs[name]:5.1f})" for name in urls)
             print(f"{title:34}{figures}   {'  '.join(f'{ratio:.2f}' for ratio in ratios)}", flush=True)
+        if "idle" in arguments.only or not arguments.only:
+            rests = {name: idle(url, pid, arguments.seconds * arguments.rounds) for name, (url, pid) in urls.items()}
+            print(f"{'idle, one connection':34}" + "".join(f"{f'{rest:.4f} %':>18}" for rest in rests.values()) + "   of a processor")
 
 
 if __name__ == "__main__":
