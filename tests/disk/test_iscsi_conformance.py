@@ -1,7 +1,7 @@
 """The SCSI engine and the iSCSI target against libiscsi's conformance suite, on named logical units.
 
-Long (about two minutes, most of it the tool's own sleeping): ``make disk-conformance``, or ``pytest -m long`` on this file. The
-quick tests check what reads the log and the list of allowed failures.
+Once with raw files and once with qcow2 images below the units. Long (minutes, most of it the tool's own sleeping):
+``make disk-conformance``, or ``pytest -m long`` on this file. The quick tests check what reads the log and the list of allowed failures.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class Unit:
     second_path: bool = True
     sanitize: bool = True
 
-    def blocks(self, directory: Path) -> Blocks:
-        path = directory / f"{self.name}.img"
+    def blocks(self, directory: Path, image_format: str) -> Blocks:
+        path = directory / f"{self.name}.{image_format}"
         if self.name == "memory":
             return MemoryBlocks(SIZE)
         if self.name == "slow":
-            return FaultyBlocks(create_blocks(path, SIZE), [Fault("write", 0, times=None, delay=0.3)])
-        return create_blocks(path, (3 << 40) + 4096 if self.name == "large" else SIZE)
+            return FaultyBlocks(create_blocks(path, SIZE, image_format), [Fault("write", 0, times=None, delay=0.3)])
+        return create_blocks(path, (3 << 40) + 4096 if self.name == "large" else SIZE, image_format)
 
 
 UNITS = (
@@ -71,10 +71,10 @@ def allowed() -> dict[tuple[str, str], str]:
     return {(entry["test"], unit): entry["reason"] for entry in entries for unit in entry["units"]}
 
 
-def run(unit: Unit, directory: Path) -> dict[str, Outcome]:
+def run(unit: Unit, directory: Path, image_format: str) -> dict[str, Outcome]:
     """All of a unit's tests; the log stays in ``directory``."""
     assert TOOL is not None
-    with unit.blocks(directory) as blocks:
+    with unit.blocks(directory, image_format) as blocks:
         device = LogicalUnit(blocks, serial=unit.name, store=FileStore(directory / f"{unit.name}.reservations"), **unit.options)
         target = Target(f"iqn.2026-01.example.lab:{unit.name}", {0: device})
         outcomes: dict[str, Outcome] = {}
@@ -94,10 +94,14 @@ def run(unit: Unit, directory: Path) -> dict[str, Outcome]:
 @pytest.mark.long
 @pytest.mark.e2e
 @pytest.mark.skipif(TOOL is None, reason="needs iscsi-test-cu (Debian: libiscsi-bin)")
-def test_conformance(tmp_path: Path) -> None:
-    reasons = allowed()
-    with ThreadPoolExecutor(len(UNITS)) as pool:
-        results = dict(zip((unit.name for unit in UNITS), pool.map(lambda unit: run(unit, tmp_path), UNITS), strict=True))
+@pytest.mark.parametrize("image_format", ["raw", "qcow2"])
+def test_conformance(tmp_path: Path, image_format: str) -> None:
+    units = [unit for unit in UNITS if image_format == "raw" or unit.name != "memory"]
+    names = [unit.name for unit in units]
+    reasons = {key: reason for key, reason in allowed().items() if key[1] in names}
+    with ThreadPoolExecutor(len(units)) as pool:
+        results = dict(zip(names, pool.map(lambda unit: run(unit, tmp_path, image_format), units), strict=True))
+    print(f"\nover {image_format}:")
     for name, outcomes in results.items():
         print(name, dict(Counter(outcome.verdict for outcome in outcomes.values())))
     found = [(unit, outcome) for unit, outcomes in results.items() for outcome in outcomes.values()]
