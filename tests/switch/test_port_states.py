@@ -9,6 +9,7 @@ import pytest
 
 import vsw
 from tests.golden.build import access, module, port, team, uplink
+from tests.golden.frames import frame
 from vsw.config.module import Module
 from vsw.datapath.tables import Delta
 from vsw.measure.lab import bench_module
@@ -43,6 +44,20 @@ def test_a_change_of_state_is_what_compiling_anew_gives(name: str) -> None:
         assert (delta.module, delta.ports, delta.teams, delta.groups) == (None, {}, {}, None)
         assert len(delta.add) == len(delta.remove) == len(delta.add_owners) == 0
         assert switch.datapath.port_up(number) == up
+
+
+@pytest.mark.parametrize("dialect", ["vsw", "vss"])
+def test_a_port_that_its_guard_shut_stays_shut_when_others_change(dialect: str) -> None:
+    """Each change of the team is told to the ports that hang on it, the shut one too."""
+    guarded = tuple(replace(one, team=0, bpdu_guard=True) for one in PORTS)
+    switch = vsw.Switch(module(dialect, (*guarded, *UPLINKS), teams=(team("port-id", (6, 7), (8,)),)))
+    bpdu = np.frombuffer(frame("01:80:c2:00:00:00", 1) + bytes(64), np.uint8)
+    switch.forward(vsw.Batch.from_arrays(bpdu, np.array([0], np.uint64), np.array([len(bpdu) - 64], np.uint32)), ingress=0)
+    for number, up in [(6, False), (7, False), (8, False), (6, True), (7, True), (8, True)]:
+        switch.set_port(number, up)
+        assert [switch.is_up(port.number) for port in guarded] == [False, True, True, True, True, True], (number, up)
+    switch.set_port(0, True)
+    assert switch.is_up(0)
 
 
 def test_numbers_far_apart_make_the_tables_that_near_ones_make() -> None:
