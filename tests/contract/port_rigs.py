@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ from vsw.ports.vhost_user import VhostUserPort
 PATIENCE = 20.0
 
 
-class Rig:
+class Rig(ABC):
     """What a test needs to know about a type of port, and its other side."""
 
     #: Shortest and longest frame that the other side can send, and the longest that it can receive.
@@ -44,21 +45,21 @@ class Rig:
     def __init__(self, place: Path) -> None:
         self.place = place
 
+    @abstractmethod
     def send(self, frames: list[bytes]) -> None:
-        """The other side sends frames; it may wait for room, and then something must read the port meanwhile (see :meth:`relieve`)."""
-        raise NotImplementedError
+        """The other side sends frames; it may wait for room, and then something must read the port meanwhile."""
 
+    @abstractmethod
     def receive(self) -> list[bytes]:
         """What has arrived at the other side and was not yet taken; does not wait."""
-        raise NotImplementedError
 
+    @abstractmethod
     def leave(self) -> None:
         """The other side goes away without a word."""
-        raise NotImplementedError
 
+    @abstractmethod
     def come_back(self) -> None:
         """It is there again; the port may need service to see it."""
-        raise NotImplementedError
 
     def close(self) -> None:
         self.port.close()
@@ -127,6 +128,9 @@ class MemoryRig(Rig):
 
     def leave(self) -> None:
         self.other.close()
+
+    def come_back(self) -> None:
+        pytest.fail("an end in memory that was closed stays so")
 
     def close(self) -> None:
         super().close()

@@ -249,7 +249,7 @@ def test_what_the_driver_finds(lab: Lab, model: str) -> None:
 
 
 def move(lab: Lab, way: tuple[tuple[str, int], tuple[str, int]], subnet: str, seed: int) -> list[dict[str, int]]:
-    """Move 100 MB over TCP from one guest's card to another's: equal sums, and both count what the switch does. What the two ports have counted."""
+    """Move 100 MB over TCP from one guest's card to another's: equal sums, and virtio cards count as the switch does. What both ports counted."""
     size = MEGABYTES * 1_000_000
     cards = [address(lab, name, place, f"{subnet}.{number}/24") for number, (name, place) in enumerate(way, start=1)]
     before = [(lab.guest(name).counters(card), port(lab, f"{name}.{place}")) for (name, place), card in zip(way, cards, strict=True)]
@@ -258,10 +258,9 @@ def move(lab: Lab, way: tuple[tuple[str, int], tuple[str, int]], subnet: str, se
     sender.run(f"probe data {seed} {size} | nc {subnet}.2 5000", seconds=600)
     assert receiver.run("wait; cat /tmp/sum", seconds=600).split()[0] == expected_sum(lab.folder, seed, size)
     for (name, place), card, (own, counted) in zip(way, cards, before, strict=True):
-        units = {"packets": size // 65_536, "bytes": size}
         if name == "models":
-            del units["bytes"]  # an e1000 counts each frame's checksum of 4 bytes too
-        for unit, least in units.items():
+            continue  # QEMU's e1000 counts fewer frames than it sends when it cuts segments itself, and each frame's checksum of 4 bytes
+        for unit, least in (("packets", size // 65_536), ("bytes", size)):
             assert sum(settled(partial(counts, lab, name, place, card, own, counted, unit))) > least
     numbers = ("rx_frames", "rx_cut_frames", "tx_frames", "tx_joined_frames")
     return [

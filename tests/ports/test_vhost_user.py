@@ -113,6 +113,7 @@ def test_several_queues(port: VhostUserPort) -> None:
     port.write([flow + bytes([turn]) * 40 for turn in range(5) for flow in flows])
     got = [nic.receive(pair) for pair in range(4)]
     assert all(got)     # all of them are used
+    assert port.queues() == [{"sent": 1, "received": len(frames)} for frames in got]
     assert sum(map(len, got)) == 200
     for frames in got:
         for flow in flows:

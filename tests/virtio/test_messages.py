@@ -133,6 +133,34 @@ def test_memory_is_exchanged_under_a_running_ring(echo: Echo) -> None:
             assert front.rings[0].wait()[0][1] == 100
 
 
+def test_a_region_that_is_added_for_every_queue_is_one(echo: Echo) -> None:
+    """QEMU 7.2 adds each region once a pair of queues, and removes it as often; the rings go on meanwhile."""
+    with FrontEnd(echo.server.path) as front:
+        front.negotiate()
+        whole = ONE_REGION.pack(0, GUEST, front.size, USER, 0)
+        assert front.acknowledged(Request.ADD_MEM_REG, whole, [front.fd]) == 0
+        front.start(1)
+        for _ in range(2):
+            assert front.acknowledged(Request.ADD_MEM_REG, whole, [front.fd]) == 0
+        for _ in range(2):
+            front.rings[0].post([b"x" * 100, 100])
+            assert front.rings[0].wait()[0][1] == 100
+            assert front.acknowledged(Request.REM_MEM_REG, whole) == 0
+        front.ask(Request.GET_VRING_BASE, INDEX_NUMBER.pack(0, 0))
+        assert front.acknowledged(Request.REM_MEM_REG, whole) == 0
+        front.send(Request.REM_MEM_REG, whole)
+        assert front.gone()
+
+
+def test_the_same_addresses_of_another_file_are_another_region(echo: Echo) -> None:
+    with FrontEnd(echo.server.path) as front, FrontEnd(echo.server.path) as other:
+        front.negotiate()
+        whole = ONE_REGION.pack(0, GUEST, front.size, USER, 0)
+        assert front.acknowledged(Request.ADD_MEM_REG, whole, [front.fd]) == 0
+        front.send(Request.ADD_MEM_REG, whole, [other.fd])
+        assert front.gone()
+
+
 def test_the_configuration_space(echo: Echo) -> None:
     with FrontEnd(echo.server.path) as front:
         front.negotiate()

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 import vsw
-from vsw.vm import running
+from vsw.ports.stream import StreamPort
+from vsw.vm import qemu, running
 from vsw.vm.guests import DISKS, Guests
-from vsw.vm.place import vm_folder
+from vsw.vm.place import port_socket, vm_folder
 from vsw.vm.qmp import execute
 
 pytestmark = pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="apt-get install qemu-system-x86")
@@ -98,3 +99,31 @@ def test_a_machine_that_runs_already_is_taken_over(guests: Guests, told: list[st
     assert execute("a", monitor(again), "query-status")["status"] == "running"
     again.stop(0)
     assert said[-1] == "VM a: quit"
+
+
+def test_a_machine_that_can_not_connect_again_is_told_of(tmp_path: Path) -> None:
+    """QEMU before 8.0 does not find a stream socket again that was closed."""
+    (tmp_path / "lab.toml").write_text(
+        """
+        [hosts.h.switches.s]
+        [vms.a]
+        host = "h"
+        accel = "tcg"
+        memory = "16M"
+        disks = [{ file = "a.qcow2", size = "4M" }]
+        nics = [{ switch = "s", model = "e1000", attach = "stream" }]
+        """
+    )
+    lab, place = vsw.load(tmp_path / "lab.toml"), tmp_path / "run"
+    path = port_socket(place, "h", "s", "a.0")
+    path.parent.mkdir(parents=True)
+    with StreamPort("a.0", path=str(path)):
+        first = Guests(lab, place, "h", print)
+        first.start()
+        first.close()
+        said: list[str] = []
+        again = Guests(lab, place, "h", said.append)
+        again.start()
+        again.stop(0)
+    warned = [one for one in said if "cards attached by stream do not connect again before QEMU 8.0: vsw vm stop a" in one]
+    assert len(warned) == (qemu.version() < qemu.STREAM_RECONNECTS)

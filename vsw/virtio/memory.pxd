@@ -31,6 +31,7 @@ cdef class Region:
     cdef readonly uint64_t guest
     cdef readonly uint64_t size
     cdef readonly uint64_t user
+    cdef readonly tuple place          # device and number of the file, offset
     cdef uint8_t *host
 
 

@@ -79,6 +79,7 @@ cdef class Region:
         self.guest = guest
         self.size = size
         self.user = user
+        self.place = (state.st_dev, state.st_ino, offset)
         self.host = <uint8_t *>mapped + skipped
         madvise(mapped, self.length, MADV_DONTDUMP)
         if vsw_catch_bus_errors() != 0:
@@ -86,6 +87,10 @@ cdef class Region:
         self.row = vsw_watch(<uintptr_t>mapped, <uintptr_t>mapped + self.length, &self.broken)
         if self.row < 0:
             raise FrontEndError("there are too many memory regions in this process")
+
+    def same(self, Region other):
+        """Whether both are the same piece of the same file at the same addresses."""
+        return (self.guest, self.size, self.user, self.place) == (other.guest, other.size, other.user, other.place)
 
     def __dealloc__(self):
         if self.row >= 0:

@@ -91,6 +91,7 @@ typedef struct vsw_ring {
     int call;                          /* eventfd, -1: the driver polls */
     int attention;                     /* eventfd of the control side, which is told of a fault; -1: nobody is */
     uint64_t calls;                    /* written to it so far */
+    uint64_t done;                     /* chains published so far */
     /* The gate.  A cache line of its own: the control side reads one and writes the other. */
     uint32_t inside __attribute__((aligned(64)));
     uint32_t open;
@@ -278,6 +279,7 @@ static inline void vsw_used_put(vsw_ring *ring, uint32_t ahead, uint32_t head, u
 
 static inline void vsw_used_publish(vsw_ring *ring, uint32_t count) {
     ring->next_used = (uint16_t)(ring->next_used + count);
+    ring->done += count;
     __atomic_store_n(&ring->used->index, ring->next_used, __ATOMIC_RELEASE);
 }
 

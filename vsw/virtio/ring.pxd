@@ -20,6 +20,7 @@ cdef extern from "vsw/virtio/ring.h" nogil:
         uint16_t next_used
         uint8_t fault
         uint64_t calls
+        uint64_t done
 
     ctypedef struct vsw_segment:
         uint8_t *data

@@ -195,6 +195,11 @@ cdef class Ring:
         return self.ring.size
 
     @property
+    def done(self):
+        """Chains that the device has given back so far."""
+        return self.ring.done
+
+    @property
     def calls(self):
         """How often the driver was called."""
         return self.ring.calls

@@ -66,6 +66,8 @@ class Session:
     protocol: int = 0
     memory: Memory | None = None
     queues: list[Queue] = field(default_factory=list)
+    repeated: dict[int, int] = field(default_factory=dict)
+    """How often a region was added that was there already, by its guest address."""
 
     def __post_init__(self) -> None:
         self.queues = [Queue(ring, kicks) for ring, kicks in zip(self.device.rings, self.device.ring_kicks, strict=True)]
@@ -194,6 +196,7 @@ class Session:
         for number in range(count):
             guest, size, user, offset = MEMORY_REGION.unpack_from(message.payload, MEMORY_HEAD.size + number * MEMORY_REGION.size)
             regions.append(_map(message, guest, size, user, offset))
+        self.repeated.clear()
         self._use(regions)
 
     def _use(self, regions: list[Region]) -> None:
@@ -209,7 +212,12 @@ class Session:
     def _add_mem_reg(self, message: Message) -> None:
         _, guest, size, user, offset = ONE_REGION.unpack(message.payload)
         regions = list(self.memory.regions) if self.memory else []
-        self._use([*regions, _map(message, guest, size, user, offset)])
+        region = _map(message, guest, size, user, offset)
+        # QEMU 7.2 says so once for each pair of queues, and takes it back as often.
+        if any(region.same(other) for other in regions):
+            self.repeated[guest] = self.repeated.get(guest, 0) + 1
+        else:
+            self._use([*regions, region])
 
     def _rem_mem_reg(self, message: Message) -> None:
         _, guest, size, user, _ = ONE_REGION.unpack(message.payload)
@@ -217,7 +225,10 @@ class Session:
         kept = [region for region in regions if (region.guest, region.size, region.user) != (guest, size, user)]
         if len(kept) == len(regions):
             raise FrontEndError(f"there is no memory region of {size} bytes at guest {guest:#x}")
-        self._use(kept)
+        if self.repeated.get(guest):
+            self.repeated[guest] -= 1
+        else:
+            self._use(kept)
 
     def _set_vring_num(self, message: Message) -> None:
         index, size = INDEX_NUMBER.unpack(message.payload)

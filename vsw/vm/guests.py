@@ -66,6 +66,8 @@ class Guests:
             self._serve(name)
         if runs is not None:
             self.tell(f"VM {name} runs already, as process {runs.pid}")
+            if any(word.startswith("stream,") and "reconnect" not in word for word in runs.command):
+                self.tell(f"VM {name}: cards attached by stream do not connect again before QEMU 8.0: vsw vm stop {name}, and start it")
         else:
             planned = plan(self.lab, name, self.run, self._drive)
             state: Running = running.start(self.run, planned.machine, str(Path(self.lab.file).absolute()), planned.cards)
