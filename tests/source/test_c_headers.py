@@ -18,6 +18,8 @@ LINES: int = rules()["lines"]
 
 GUARD = re.compile(r"^#ifndef (VSW_\w+_H)\n#define \1\n", re.MULTILINE)
 COMMENT = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.DOTALL)
+# A function's head, at the beginning of a line.
+FUNCTION = re.compile(r"^(?:static|__attribute__)[^;{}=\n]*?\b(vsw_\w+)\(", re.MULTILINE)
 POINTER_CAST = re.compile(r"\(\s*(?:const\s+)?(?:u?int(?:16|32|64)_t|unsigned(?: \w+)?|short|int|long)\s*\*\s*\)")
 # The offset of the EtherType, the length of an Ethernet header, the bits of a VID: they have names.
 BARE = re.compile(r"\b(?:12|14|0x0?[fF]{3})\b")
@@ -38,6 +40,13 @@ def test_a_header_says_what_it_is_and_guards_itself(path: Path) -> None:
     guard = GUARD.search(text)
     assert guard, "include guard: #ifndef VSW_..._H, #define VSW_..._H"
     assert text.rstrip().endswith(("#endif", f"#endif /* {guard[1]} */"))
+
+
+def test_every_function_is_called() -> None:
+    said = Counter(word for path in files(".h", ".pyx", ".pxd") for _, line in code(path) for word in re.findall(r"\bvsw_\w+", line))
+    functions = [(path, function) for path in HEADERS for function in FUNCTION.findall(path.read_text())]
+    assert len(functions) > 100
+    assert [f"{name(path)}: {function}" for path, function in functions if said[function] < 2] == []
 
 
 def test_guards_are_unique() -> None:

@@ -14,7 +14,6 @@
 #define VSW_BLOCK_SIMPLE 3u
 #define VSW_BLOCK_ENHANCED 6u
 #define VSW_BLOCK_LENGTH 4u            /* offset of the block's length; it stands again in the block's last 4 bytes */
-#define VSW_BLOCK_BODY 8u
 #define VSW_BLOCK_TRAILER 4u
 #define VSW_BLOCK_MIN 12u
 #define VSW_BLOCK_MAX (16u << 20)      /* libpcap's and Wireshark's bound */

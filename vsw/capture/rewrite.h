@@ -56,7 +56,6 @@ static inline uint32_t vsw_rewrite_crc(const vsw_rewrite *r, uint32_t value, con
     return value;
 }
 
-static inline uint16_t vsw_order16(uint16_t value, uint32_t swapped) { return swapped ? __builtin_bswap16(value) : value; }
 static inline uint32_t vsw_order32(uint32_t value, uint32_t swapped) { return swapped ? __builtin_bswap32(value) : value; }
 
 /* Hands on what stays as it is, up to `at`. */
