@@ -18,7 +18,6 @@ tree=$PWD/build/fuzz/tree
 found=$PWD/build/fuzz/found
 captures=${VSW_CAPTURES:-$PWD/../shared/captures}
 mkdir -p "$found"
-# Objects of the last time stay, and are built anew only where their sources changed.
 scripts/copy_tree.sh "$tree"
 cd "$tree"
 CC=clang VSW_FUZZ=1 "$python" setup.py -q build_ext --inplace -j "${JOBS:-2}"

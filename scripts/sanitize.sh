@@ -9,7 +9,6 @@ shift
 jobs=${JOBS:-2}
 tree=$PWD/build/sanitize
 
-rm -rf "$tree"
 scripts/copy_tree.sh "$tree"
 cd "$tree"
 VSW_SANITIZE=1 VSW_JOBS=$jobs "$python" setup.py -q build_ext --inplace -j "$jobs"
@@ -17,7 +16,7 @@ VSW_SANITIZE=1 VSW_JOBS=$jobs "$python" setup.py -q build_ext --inplace -j "$job
 # Programs of others are started without the sanitizer, which some of them do not survive: behind these names stand they themselves, with the PATH of
 # before (ccache looks there for the compiler, and would find what called it).
 clean=$tree/clean
-mkdir "$clean"
+mkdir -p "$clean"
 for program in capinfos dumpcap editcap tcpdump tshark cc gcc qemu-img qemu-io qemu-nbd qemu-storage-daemon qemu-system-x86_64 nbdcopy nbdinfo nbdkit fio \
     ovs-appctl ovs-ofctl ovs-vsctl ovs-vswitchd ovsdb-client ovsdb-server ovsdb-tool iscsi-inq iscsi-ls iscsi-test-cu tgtadm tgtd valgrind; do
     if real=$(command -v "$program"); then
@@ -35,7 +34,7 @@ done
 export LD_PRELOAD=${preload# }
 # The interpreter itself never frees all; pymalloc would hide overruns of bytes objects.
 export ASAN_OPTIONS=detect_leaks=0:abort_on_error=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-export PYTHONMALLOC=malloc PYTHONPATH=$tree VSW_SANITIZED=1
+export PYTHONMALLOC=malloc PYTHONPATH=$tree VSW_SANITIZED=1 VSW_PATIENCE=10
 "$python" - "$tree" <<'CHECK'
 import ctypes, sys
 from pathlib import Path

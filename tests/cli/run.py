@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import vsw
+from tests.patience import PATIENCE
 from vsw.cli.app import application
 
 APP = application()
@@ -36,7 +37,7 @@ def run(*arguments: object, stdin: bytes | None = None) -> Done[str]:
 
 def process(*arguments: object, stdin: bytes | None = None) -> Done[str]:
     """``vsw ARGUMENTS`` as a process of its own."""
-    done = subprocess.run(command(*arguments), input=stdin, env=environment(), capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command(*arguments), input=stdin, env=environment(), capture_output=True, timeout=PATIENCE, check=False)
     return Done(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 

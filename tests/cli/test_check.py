@@ -11,6 +11,7 @@ import pytest
 
 import vsw
 from tests.cli.run import CAPTURE, ROOT, as_json, environment, good, process, run
+from tests.patience import PATIENCE
 
 BROKEN = '[hosts.h.switches.s]\nmtu = 12\n[hosts.h.switches.s.ports]\np = { vlan = { mode = "access", vid = 4096 } }\n'
 
@@ -79,7 +80,7 @@ def test_help_waits_for_nothing_heavy() -> None:
         "except SystemExit: pass\n"
         "print(sorted({name.split('.')[0] for name in sys.modules} & {'numpy', 'pydantic', 'rich', 'dpkt', 'zstandard', 'asyncio'}))"
     )
-    done = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert done.stdout.splitlines()[-1] == "[]"
 
 
@@ -100,8 +101,9 @@ def test_names_that_the_terminal_can_not_show(tmp_path: Path) -> None:
     path.write_text('[hosts.h.switches.s]\ndialect = "ovs"\n[hosts.h.switches.s.ports]\n"[bold]\\u00fc" = {}\n')
     assert "[bold]\u00fc" in good("check", path)
     plain = {**environment(), "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    done = subprocess.run([sys.executable, "-m", "vsw", "check", path, "--json"], env=plain, capture_output=True, text=True, check=False, timeout=60)
+    words = [sys.executable, "-m", "vsw", "check", path]
+    done = subprocess.run([*words, "--json"], env=plain, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (0, "")
-    table = subprocess.run([sys.executable, "-m", "vsw", "check", path], env=plain, capture_output=True, text=True, check=False, timeout=60)
+    table = subprocess.run(words, env=plain, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (table.returncode, table.stderr) == (0, "")
     assert "[bold]\\xfc" in table.stdout

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.run import TOPOLOGY, environment
+from tests.patience import PATIENCE
 
 #: (words of the line, the last one incomplete; offers that must be among those made; offers that must not)
 LINES = {
@@ -62,14 +63,14 @@ def by_bash(place: Path, words: list[str]) -> set[str]:
         '_vsw_completion vsw\nprintf "%s\\n" "${COMPREPLY[@]}"\n'
     )
     command = [needs("bash"), "--norc", "-c", script]
-    done = subprocess.run(command, env=asking(place), capture_output=True, text=True, cwd=place, timeout=60, check=True)
+    done = subprocess.run(command, env=asking(place), capture_output=True, text=True, cwd=place, timeout=PATIENCE, check=True)
     return set(done.stdout.split("\n")) - {""}
 
 
 def by_fish(place: Path, words: list[str]) -> set[str]:
     script = f"source {place / 'script.fish'}; complete -C {shlex.quote(' '.join(['vsw', *words]))}"
     command = [needs("fish"), "--no-config", "-c", script]
-    done = subprocess.run(command, env=asking(place), capture_output=True, text=True, cwd=place, timeout=60, check=True)
+    done = subprocess.run(command, env=asking(place), capture_output=True, text=True, cwd=place, timeout=PATIENCE, check=True)
     return {line.split("\t")[0] for line in done.stdout.splitlines()}
 
 
@@ -158,7 +159,7 @@ def test_bash_as_a_person_has_it(place: Path, typed: str, shown: str) -> None:
 def test_it_is_installed_for_the_shell_that_is_asked_for(place: Path, tmp_path: Path, shell: str) -> None:
     where = {**asking(place), "HOME": str(tmp_path)}
     command = [place / "bin" / "vsw", "--install-completion", shell]
-    done = subprocess.run(command, env=where, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=where, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     assert f"{shell} completion installed" in done.stdout
     assert [path for path in tmp_path.rglob("*") if path.is_file() and "vsw" in path.name.lower()]

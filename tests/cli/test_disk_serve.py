@@ -22,6 +22,7 @@ from tests.disk.nbd_client import Client
 from tests.disk.test_vhost_user import IO_ERROR, OUT
 from tests.disk.test_vhost_user import Disk as VirtioBlk
 from tests.disk.test_vhost_user import Host as VirtioScsi
+from tests.patience import PATIENCE
 from vsw.disk.blocks import create_blocks, open_blocks
 from vsw.disk.serve.vhost_user import READ_ONLY
 
@@ -50,7 +51,7 @@ def serving(place: Path, *arguments: object, end: int = signal.SIGTERM, code: in
             yield json.loads(line)
         finally:
             process.send_signal(end)
-            _, error = process.communicate(timeout=60)
+            _, error = process.communicate(timeout=PATIENCE)
         assert process.returncode == code
         assert (said in error) if said else not error
 

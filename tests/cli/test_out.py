@@ -12,6 +12,7 @@ import pytest
 
 import vsw
 from tests.cli.run import CAPTURE, TOPOLOGY, as_json, command, environment, forward, good, run, same
+from tests.patience import PATIENCE
 
 PORTS = ["vmnic0", "vmnic1", "web1.0", "web2.0", "db1.0", "db2.0", "router.0"]
 
@@ -56,7 +57,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = subprocess.run(
         command("replay", TOPOLOGY, CAPTURE, "--out", out),
-        env=environment(), capture_output=True, text=True, timeout=60, check=False,
+        env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000)),
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (1, "")
@@ -91,7 +92,7 @@ def test_a_signal_in_the_middle(tmp_path: Path, number: signal.Signals, code: in
         [staging] = out.iterdir()
         assert any(path.stat().st_size for path in staging.iterdir())
         process.send_signal(number)
-        assert process.wait(60) == code
+        assert process.wait(PATIENCE) == code
         assert process.stdout is not None
         assert process.stderr is not None
         assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
@@ -107,7 +108,7 @@ def test_a_reader_that_has_gone(arguments: tuple[object, ...], unbuffered: str) 
     try:
         done = subprocess.run(
             command(*arguments), env={**environment(), "PYTHONUNBUFFERED": unbuffered},
-            stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False,
+            stdout=writing, stderr=subprocess.PIPE, timeout=PATIENCE, check=False,
         )
     finally:
         os.close(writing)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.virtio.nic import Nic
 from vsw.ports import Port
 from vsw.ports.capture_port import CapturePort
@@ -28,7 +29,6 @@ from vsw.ports.trace import TracePort
 from vsw.ports.vhost_user import VhostUserPort
 
 #: Seconds after which something that should have come is missed.
-PATIENCE = 20.0
 
 
 class Rig(ABC):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.port_rigs import RIGS, Rig, make
+from tests.patience import PATIENCE
 from vsw.errors import UsageError
 from vsw.ports import TYPES, PortDrop, port_type
 
@@ -93,7 +94,7 @@ def test_a_few_at_a_time(rig: Rig) -> None:
     got: list[bytes] = []
     while len(got) < 10:
         if not (more := rig.port.read(3)):
-            assert rig.port.wait(20)
+            assert rig.port.wait(PATIENCE)
         assert len(more) <= 3
         got += more
     assert got == sent

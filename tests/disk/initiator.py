@@ -7,6 +7,8 @@ import socket
 from dataclasses import dataclass
 from typing import Self
 
+from tests.patience import PATIENCE
+
 ISID = bytes.fromhex("80123456789a")
 NAME = "iqn.2026-01.example.lab:initiator"
 TAG = b"\xff\xff\xff\xff"
@@ -70,7 +72,7 @@ class Initiator:
     """One connection; ``login`` makes it a session."""
 
     def __init__(self, address: tuple[str, int], target: str | None, *, name: str = NAME, isid: bytes = ISID) -> None:
-        self.socket = socket.create_connection(address, timeout=20)
+        self.socket = socket.create_connection(address, timeout=PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.target = target
         self.name = name

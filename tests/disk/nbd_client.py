@@ -7,6 +7,8 @@ import struct
 from dataclasses import dataclass, field
 from typing import Self
 
+from tests.patience import PATIENCE
+
 READ, WRITE, DISC, FLUSH, TRIM, CACHE, ZEROES, STATUS = range(8)
 FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO = 1, 2, 4, 8, 16
 EXPORT_NAME, ABORT, LIST, STARTTLS, INFO, GO, STRUCTURED, LIST_META, SET_META = 1, 2, 3, 5, 6, 7, 8, 9, 10
@@ -35,10 +37,10 @@ class Client:
     def __init__(self, address: str | tuple[str, int], *, flags: int = 3, hello: bool = True) -> None:
         if isinstance(address, str):
             self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self.socket.settimeout(60)
+            self.socket.settimeout(PATIENCE)
             self.socket.connect(address)
         else:
-            self.socket = socket.create_connection(address, timeout=60)
+            self.socket = socket.create_connection(address, timeout=PATIENCE)
         self.structured = False
         self.size = 0
         self.flags = 0

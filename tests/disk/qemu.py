@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE
+
 needs_qemu_img = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="needs qemu-img (Debian: qemu-utils)")
 
 
 def qemu_img(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["qemu-img", *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(["qemu-img", *map(str, arguments)], capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def must(*arguments: object) -> str:
@@ -26,7 +28,7 @@ def must(*arguments: object) -> str:
 
 def qemu_io(path: Path, *commands: str, image_format: str = "qcow2") -> None:
     arguments = [part for command in commands for part in ("-c", command)]
-    done = subprocess.run(["qemu-io", "-f", image_format, *arguments, str(path)], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(["qemu-io", "-f", image_format, *arguments, str(path)], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
 from vsw.disk.blocks import FORMATS, create_blocks, open_blocks
 from vsw.disk.serve.serving import Disk, Iscsi, Nbd, Serving
 
@@ -36,7 +37,7 @@ def can_iscsi() -> bool:
 
 def do(*words: object, code: int = 0) -> str:
     """Run a program that must end with ``code``; what it wrote."""
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == code, f"{done.args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.disk.initiator import Initiator, Pdu, crc32c, read_16, write_16
+from tests.patience import PATIENCE
 from vsw.disk.blocks import Fault, FaultyBlocks, MemoryBlocks, create_blocks
 from vsw.disk.scsi import LogicalUnit, Target
 from vsw.disk.serve import iscsi_keys as keys
@@ -670,7 +671,7 @@ def test_qemu_writes_compares_and_maps(tmp_path: Path) -> None:
             def qemu_img(*words: str) -> str:
                 # A sanitizer that is preloaded into this process is none of its business.
                 clean = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-                return subprocess.run([QEMU_IMG, *words], capture_output=True, text=True, check=True, timeout=60, env=clean).stdout
+                return subprocess.run([QEMU_IMG, *words], capture_output=True, text=True, check=True, timeout=PATIENCE, env=clean).stdout
 
             qemu_img("convert", "-n", "-f", "raw", "-O", "raw", str(source), url)
             assert "identical" in qemu_img("compare", "-f", "raw", "-F", "raw", str(source), url)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.disk.initiator import Initiator, read_16, write_16
+from tests.patience import PATIENCE
 from vsw.disk.blocks import FaultyBlocks, MemoryBlocks
 from vsw.disk.scsi import LogicalUnit, Target
 from vsw.disk.serve.iscsi import POOL, Exported, IscsiServer
@@ -281,7 +282,7 @@ def test_a_peer_that_never_reads_holds_up_no_slow_command_of_others() -> None:
 
     class Slow(FaultyBlocks):
         def _flush(self) -> None:
-            held.wait(60)
+            held.wait(PATIENCE)
             super()._flush()
 
     target = Target(NAME, {0: LogicalUnit(MemoryBlocks(SIZE), serial="x"), 1: LogicalUnit(Slow(MemoryBlocks(SIZE)), serial="y")})

@@ -14,6 +14,7 @@ import pytest
 
 from tests.disk import nbd_client as nbd
 from tests.disk.nbd_client import ACK, ERR, Client, text
+from tests.patience import PATIENCE
 from vsw.disk.blocks import Blocks, Fault, FaultyBlocks, MemoryBlocks, RawBlocks, create_blocks
 from vsw.disk.serve.nbd import Export, NbdServer, nbd_url
 from vsw.errors import UsageError
@@ -373,7 +374,7 @@ def test_a_slow_request_does_not_hold_up_the_others(place: Path) -> None:
 
     class Slow(FaultyBlocks):
         def _flush(self) -> None:
-            held.wait(60)
+            held.wait(PATIENCE)
             super()._flush()
 
     with Slow(MemoryBlocks(SIZE)) as blocks, NbdServer([Export("", blocks)], unix=place / "s"), Client(str(place / "s")) as client:
@@ -476,7 +477,7 @@ def test_closing_finishes_what_has_arrived(place: Path) -> None:
     class Slow(FaultyBlocks):
         def _flush(self) -> None:
             started.set()
-            held.wait(60)
+            held.wait(PATIENCE)
             super()._flush()
 
     with Slow(MemoryBlocks(SIZE)) as blocks:
@@ -484,7 +485,7 @@ def test_closing_finishes_what_has_arrived(place: Path) -> None:
         with Client(str(place / "s")) as client:
             client.go("")
             cookie = client.request(nbd.FLUSH)
-            assert started.wait(60)
+            assert started.wait(PATIENCE)
             closing = threading.Thread(target=server.close)
             closing.start()
             held.set()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.disk import qemu
+from tests.patience import PATIENCE
 from vsw.disk.blocks import Kind, Qcow2Blocks
 from vsw.disk.blocks.qcow2.check import check_image
 from vsw.disk.blocks.qcow2.snapshots import apply_snapshot, create_snapshot, delete_snapshot, list_snapshots
@@ -264,7 +265,7 @@ def test_an_image_that_qemu_left_dirty_is_repaired(tmp_path: Path) -> None:
     path = tmp_path / "disk.qcow2"
     qemu.must("create", "-f", "qcow2", "-o", "lazy_refcounts=on", path, SIZE)
     commands = ["-c", "write -P 5 0 2M", "-c", "flush", "-c", "sigraise 9"]
-    done = subprocess.run(["qemu-io", "-f", "qcow2", *commands, str(path)], capture_output=True, timeout=60, check=False)
+    done = subprocess.run(["qemu-io", "-f", "qcow2", *commands, str(path)], capture_output=True, timeout=PATIENCE, check=False)
     assert done.returncode == -9
     before = check_image(path)
     assert before.dirty

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.disk.crash import number_of, scratch
+from tests.patience import PATIENCE
 from vsw.disk.blocks import Qcow2Blocks
 from vsw.disk.blocks.hostfile import HostFile
 from vsw.disk.blocks.qcow2.check import check_image
@@ -136,7 +137,7 @@ class WaitingFile(HostFile):
         if self.hold:
             self.hold = False
             self.waits.set()
-            assert self.go.wait(60)
+            assert self.go.wait(PATIENCE)
         super().readinto(offset, view)
 
 
@@ -151,7 +152,7 @@ def test_a_freed_cluster_is_not_given_out_while_somebody_reads_it(path: Path) ->
         file.hold = True
 
         def change() -> None:
-            assert file.waits.wait(60)
+            assert file.waits.wait(PATIENCE)
             blocks.discard(0, CLUSTER)
             for cluster in range(1, 5):
                 blocks.flush()

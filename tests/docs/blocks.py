@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import vsw
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 120
 FENCE = re.compile(
     r"(?:^<!-- (?P<note>[^\n]*) -->\n)?^(?P<fence>```+|~~~+)(?P<language>[\w+-]*)[^\n]*\n(?P<text>.*?)^(?P=fence)$", re.MULTILINE | re.DOTALL
 )
@@ -157,7 +157,7 @@ class Page:
     def console(self, command: Command) -> list[str]:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", command.text], cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, timeout=SECONDS, check=False,
+            stderr=subprocess.STDOUT, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
         where = f"{self.path.name}:{command.line}: $ {command.text}"
         if done.returncode:
@@ -172,7 +172,7 @@ class Page:
         text = "".join(f"{block.text}\nprint({mark!r}, flush=True)\n" for block, _ in programs)
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", text], cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL, capture_output=True,
-            text=True, timeout=SECONDS, check=False,
+            text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
         printed = done.stdout.split(f"{mark}\n")
         if done.returncode:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.source.tree import ROOT
 
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
@@ -38,6 +39,6 @@ def test_gives_what_it_shows(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
     notebook = nbformat.read(path, as_version=4)
     expected = [shown(cell) for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
-    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
+    nbclient.NotebookClient(notebook, timeout=PATIENCE, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
     assert [shown(cell) for cell in notebook.cells if cell.cell_type == "code"] == expected
     assert any(expected)

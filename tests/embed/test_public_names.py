@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import vsw
+from tests.patience import PATIENCE
 
 #: The promised names, one a line.  A name leaves this list only after a deprecation (docs/reference/public-names.md).
 PROMISED = (Path(__file__).parent / "public-names.txt").read_text().split()
@@ -28,5 +29,5 @@ def test_each_has_a_text(name: str) -> None:
 
 def test_importing_the_package_imports_nothing_slow() -> None:
     program = "import sys, vsw; print(sorted({'numpy', 'pydantic', 'rich', 'typer', 'dpkt'} & set(sys.modules)), hasattr(vsw, 'no_such_name'))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert done.stdout == "[] False\n"

@@ -21,13 +21,13 @@ from typing import Any
 import pytest
 
 import vsw
+from tests.patience import PATIENCE
 from vsw import Switch
 from vsw.errors import UsageError, VswError
 from vsw.host.control import ask
 from vsw.host.place import Place
 from vsw.verdicts import Verdict
 
-PATIENCE = 60.0
 LAB = """
 [hosts.h.switches.s.ports]
 p1 = { mac = "02:00:00:00:00:01", vlan = { mode = "access", vid = 10 }, attach = { type = "stream" } }

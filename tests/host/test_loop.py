@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.golden.build import access, module, native_untagged, of_vnics, port, team, trunk, uplink
+from tests.patience import PATIENCE
 from vsw import Batch, Switch
 from vsw.config.module import Module
 from vsw.host.module import LiveModule
@@ -19,7 +20,6 @@ from vsw.ports.memory import MemoryPort, memory_pair
 from vsw.switch.result import Counters
 
 #: Seconds after which something that should have happened is missed.
-PATIENCE = 20.0
 PORTS = 6
 
 

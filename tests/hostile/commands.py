@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
+from tests.patience import PATIENCE
 from vsw.cli.app import application
 
 APP = application()
@@ -22,7 +23,6 @@ PLAIN = ROOT / "examples" / "plain-switch.toml"
 #: What ``vsw assert`` ends with where a rule is broken.
 BROKEN = 3
 #: A call that has not ended after so many seconds hangs: it takes milliseconds.
-PATIENCE = 120
 
 Check = Callable[[str], None]
 
@@ -99,10 +99,10 @@ class HangError(Exception):
 @contextmanager
 def _bounded() -> Iterator[None]:
     def ring(number: int, frame: FrameType | None) -> NoReturn:
-        raise HangError(f"not done after {PATIENCE} s")
+        raise HangError(f"not done after {PATIENCE:.0f} s")
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(PATIENCE)
+    signal.alarm(int(PATIENCE))
     try:
         yield
     finally:

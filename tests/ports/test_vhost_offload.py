@@ -11,6 +11,7 @@ from typing import Any
 import dpkt
 import pytest
 
+from tests.patience import PATIENCE
 from tests.virtio.nic import Nic
 from vsw.ports.vhost_user import VhostUserPort
 from vsw.virtio.messages import Feature
@@ -80,7 +81,7 @@ def read(port: VhostUserPort, count: int, limit: int = 256) -> list[bytes]:
     frames: list[bytes] = []
     while len(frames) < count:
         more = port.read(limit)
-        assert more or port.wait(20), f"{len(frames)} frames of {count} came"
+        assert more or port.wait(PATIENCE), f"{len(frames)} frames of {count} came"
         frames += more
     return frames
 

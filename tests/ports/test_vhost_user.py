@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.virtio.front_end import FrontEnd
 from tests.virtio.nic import MRG_RXBUF, Nic
 from vsw.errors import UsageError
@@ -41,7 +42,7 @@ def read(port: VhostUserPort, count: int) -> list[bytes]:
     frames: list[bytes] = []
     while len(frames) < count:
         more = port.read()
-        assert more or port.wait(20), f"{len(frames)} frames of {count} came"
+        assert more or port.wait(PATIENCE), f"{len(frames)} frames of {count} came"
         frames += more
     return frames
 

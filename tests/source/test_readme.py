@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.source.tree import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -56,7 +57,7 @@ def test_its_commands_run(command: str, tmp_path: Path) -> None:
 def run(arguments: list[str], place: Path) -> None:
     """Run a program of the README where a reader would; its output is shown if it fails."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    done = subprocess.run(arguments, cwd=place, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(arguments, cwd=place, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

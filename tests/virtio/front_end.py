@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+from tests.patience import PATIENCE
 from vsw.virtio.messages import CONFIG_HEAD, HEADER, INDEX_NUMBER, MEMORY_HEAD, MEMORY_REGION, NO_DESCRIPTOR, RING_ADDRESSES, WORD, Feature, Request
 
 GUEST = 0x4000_0000
@@ -22,7 +23,6 @@ GUEST = 0x4000_0000
 USER = 0x7F00_0000_0000
 """The front end's own virtual address of it, as the messages say."""
 NEXT, WRITE, INDIRECT = 1, 2, 4
-SECONDS = 20
 """How long a test waits for what must come."""
 
 
@@ -35,7 +35,7 @@ class FrontEnd:
 
     def __init__(self, path: str | Path, size: int = 4 << 20) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.settimeout(SECONDS)
+        self.socket.settimeout(PATIENCE)
         self.socket.connect(str(path))
         self.fd = os.memfd_create("guest", os.MFD_CLOEXEC)
         os.ftruncate(self.fd, size)
@@ -257,14 +257,14 @@ class DriverRing:
             found += self.done()
             if len(found) >= count:
                 break
-            ready, _, _ = select.select([self.call], [], [], SECONDS)
+            ready, _, _ = select.select([self.call], [], [], PATIENCE)
             assert ready, f"{count - len(found)} of {count} chains did not come back"
             os.eventfd_read(self.call)
         return found
 
     def failed(self) -> bool:
         """Wait until the device says that the ring has failed."""
-        ready, _, _ = select.select([self.error], [], [], SECONDS)
+        ready, _, _ = select.select([self.error], [], [], PATIENCE)
         return bool(ready)
 
     def close(self) -> None:

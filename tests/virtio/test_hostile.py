@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.virtio.fuzz import attack
 from tests.virtio.nic import Nic
 from vsw.disk.blocks import MemoryBlocks
@@ -55,7 +56,7 @@ class Victims:
         """The neighbour still gets and gives its frames."""
         data = bytes.fromhex("0200000000010200000000020800") + seed.to_bytes(8, "big") + bytes(50)
         self.nic.send([data])
-        assert self.neighbour.wait(20)
+        assert self.neighbour.wait(PATIENCE)
         assert self.neighbour.read() == [data], f"seed {seed}"
         self.neighbour.write([data])
         assert self.nic.receive() == [data], f"seed {seed}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.virtio.echo import SPACE, Echo
 from tests.virtio.front_end import GUEST, USER, DriverRing, FrontEnd
 from vsw.errors import UsageError
@@ -181,7 +182,7 @@ def test_front_ends_come_one_after_another(echo: Echo) -> None:
             front.share()
             front.start(2)
             assert works(front)
-        assert echo.gone.wait(20)
+        assert echo.gone.wait(PATIENCE)
         echo.gone.clear()
     # A second one waits for the first.
     with FrontEnd(echo.server.path) as first:
@@ -258,7 +259,7 @@ def test_a_wrong_message_ends_the_connection(
         before = descriptors()
         front.send(request_, payload, [front.fd] * fds)
         assert front.gone()
-        assert echo.gone.wait(20)
+        assert echo.gone.wait(PATIENCE)
         assert reason in echo.reasons[0]
         assert reason in caplog.text
         assert len(descriptors()) <= len(before)
@@ -281,7 +282,7 @@ def test_a_wrong_header_ends_the_connection(echo: Echo, header: dict[str, int]) 
     front.send(Request.SET_FEATURES, b"", **header)
     front.socket.shutdown(socket.SHUT_WR)
     assert front.gone()
-    assert echo.gone.wait(20)
+    assert echo.gone.wait(PATIENCE)
     assert echo.reasons[0]
     front.close()
 
@@ -313,7 +314,7 @@ def test_a_ring_that_can_not_be_ends_the_connection(echo: Echo, entries: int, pl
         front.send(Request.SET_VRING_KICK, WORD.pack(0), [kick])
         assert front.gone()
         os.close(kick)
-        assert echo.gone.wait(20)
+        assert echo.gone.wait(PATIENCE)
         assert reason in echo.reasons[0]
 
 

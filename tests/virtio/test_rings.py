@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.virtio.echo import Echo
 from tests.virtio.front_end import GUEST, INDIRECT, NEXT, USER, WRITE, DriverRing, FrontEnd
 from vsw.virtio.faults import RING_FAULTS
@@ -68,7 +69,7 @@ def test_many_chains_go_round_and_round(front: FrontEnd, echo: Echo) -> None:
     ring = front.rings[1]
     for turn in range(40):
         chains = [ring.post([b"%d of %d" % (number, turn), 4]) for number in range(20)]
-        done = ring.wait(20)
+        done = ring.wait(PATIENCE)
         assert [head for head, _ in done] == [head for head, _ in chains]
     assert echo.seen == [b"%d of %d" % (number, turn) for turn in range(40) for number in range(20)]
 
@@ -258,7 +259,7 @@ def test_memory_that_is_cut_short_ends_the_connection_and_nothing_else(echo: Ech
     os.ftruncate(front.fd, left)
     os.eventfd_write(front.rings[0].kick, 1)
     assert front.gone()
-    assert echo.gone.wait(20)
+    assert echo.gone.wait(PATIENCE)
     assert echo.reasons == [RING_FAULTS[9]]
     assert "was sent away: the file behind the guest's memory was cut short" in caplog.text
     # The next guest is served.

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
 from vsw.vm import console
-
-PATIENCE = 20.0
 
 
 class Machine:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from random import Random
 
+from tests.patience import PATIENCE
 from vsw.ports.memory import MemoryPort, memory_pair
 from vsw.vm.wire import Wire
 
 #: Seconds after which a frame that should have come is missed.
-PATIENCE = 20.0
 
 
 def collect(port: MemoryPort, count: int) -> list[bytes]:
