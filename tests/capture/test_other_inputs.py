@@ -190,6 +190,12 @@ def test_standard_input(write):
         assert subprocess.run([sys.executable, "-c", code], stdin=file, capture_output=True, check=True).stdout.decode() == want
 
 
+def test_a_pipe_that_does_not_block(piped):
+    file = piped(*(PLAIN["pcapng"][i : i + 5000] for i in range(0, len(PLAIN["pcapng"]), 5000)))
+    os.set_blocking(file.fileno(), False)
+    assert triples(open_capture(file)) == FRAMES
+
+
 def test_interrupt_while_a_pipe_is_silent():
     code = """
 import signal, vsw
