@@ -37,7 +37,8 @@ DIRECTIVES = {
 
 
 def compiler_arguments() -> list[str]:
-    arguments = ["-std=gnu11", "-Wall", "-Wno-unused-function"]
+    # A call of what no header declares would be found only when the extension is loaded.
+    arguments = ["-std=gnu11", "-Wall", "-Wno-unused-function", "-Werror=implicit-function-declaration"]
     if SANITIZE:
         arguments += ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined"]
     elif FUZZ:
