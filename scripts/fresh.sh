@@ -55,6 +55,8 @@ timeout 900 debootstrap --variant=minbase "$SUITE" "$root" "$MIRROR" >"$root.log
 mount -t proc proc "$root/proc"
 mkdir -p "$root/dev/shm"
 mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+mkdir -p "$root/dev/pts"
+mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts "$root/dev/pts"
 cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
 
 # What this machine tells pip, as variables; the files and directories that are named there come along.
