@@ -117,10 +117,19 @@ class Terminal:
         os.waitpid(self.process, 0)
 
 
+AT = ["replay", str(TOPOLOGY), "--at", "5s:vmn"]
+
+
+def test_fish_names_events(place: Path) -> None:
+    assert by_fish(place, AT) == {f"5s:vmnic{number}={state}" for number in (0, 1) for state in ("down", "up")}
+    assert not any("=" in offer for offer in by_fish(place, [*AT[:-1], "5s"]))
+
+
 ZSH = {
     "commands": ("vsw repl\t", "vsw replay "),
     "subcommands": ("vsw tag tr\t", "vsw tag translate "),
     "ports": (f"vsw replay {TOPOLOGY} --ingress rou\t", "--ingress router.0 "),
+    "events": (f"vsw replay {TOPOLOGY} --at 5s:rout\t", "--at 5s:router.0="),
     "values": (f"vsw replay {TOPOLOGY} --format pcapn\t", "--format pcapng "),
     "files": ("vsw check some\t", "vsw check some-lab.toml "),
 }

@@ -12,7 +12,7 @@ import pytest
 
 import vsw
 from tests.capture import writers
-from tests.cli.run import CAPTURE, TOPOLOGY, good, run
+from tests.cli.run import CAPTURE, TOPOLOGY, good
 from vsw.measure.lab import bench_module
 from vsw.measure.traffic import Mix, write_capture
 from vsw.replay import report
@@ -128,7 +128,14 @@ def test_nothing_is_loaded(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out.html"]
 
 
-def test_what_does_not_go_together(tmp_path: Path) -> None:
+def test_captures_and_columns_in_the_same_run(tmp_path: Path) -> None:
     pytest.importorskip("plotly", reason="needs the extra report: plotly")
-    done = run("replay", TOPOLOGY, CAPTURE, "--report", tmp_path / "out.html", "--out", tmp_path / "egress")
-    assert (done.returncode, "--report and --out need a run each" in done.stderr) == (2, True)
+    alone, together = tmp_path / "alone.html", tmp_path / "together.html"
+    good("replay", TOPOLOGY, CAPTURE, "--report", alone)
+    text = good("replay", TOPOLOGY, CAPTURE, "--report", together, "--out", tmp_path / "egress", "--columns", tmp_path / "columns.npz")
+    assert "captures, one a port" in text
+    assert together.read_bytes() == alone.read_bytes()
+    good("replay", TOPOLOGY, CAPTURE, "--out", tmp_path / "other")
+    written = {path.name: path.read_bytes() for path in (tmp_path / "egress").iterdir()}
+    assert written == {path.name: path.read_bytes() for path in (tmp_path / "other").iterdir()} != {}
+    assert (tmp_path / "columns.npz").is_file()

@@ -29,7 +29,7 @@ def check_rules(
     files: Annotated[list[str], typer.Argument(metavar="LAB CAPTURE... RULES", help=FILES_HELP, show_default=False)],
     module: Annotated[str | None, typer.Option(metavar="HOST/SWITCH", help=inputs.MODULE_HELP, autocompletion=completing.modules)] = None,
     ingress: Annotated[str | None, typer.Option(metavar="PORT", help=inputs.INGRESS_HELP, autocompletion=completing.ports)] = None,
-    at: Annotated[list[str] | None, typer.Option(metavar="EVENT", help=inputs.AT_HELP)] = None,
+    at: Annotated[list[str] | None, typer.Option(metavar="EVENT", help=inputs.AT_HELP, autocompletion=completing.events)] = None,
     out: Annotated[str | None, typer.Option(metavar="DIR", help=OUT_HELP)] = None,
     strict: Annotated[bool, typer.Option("--strict/--tolerant", help=inputs.STRICT_HELP)] = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output instead of a table.")] = False,

@@ -20,20 +20,29 @@ def _topologies(context: typer.Context) -> Iterator[str]:
                 yield text
 
 
-def ports(context: typer.Context, incomplete: str) -> list[str]:
-    """Names of ports, and ``source-mac``."""
+def _ports(context: typer.Context) -> list[str]:
     from vsw.config.load import load  # noqa: PLC0415
 
-    found = ["source-mac"]
     for topology in _topologies(context):
         try:
             lab = load(topology)
         except VswError:
             continue
         wanted = context.params.get("module")
-        found += [port.name for name, module in lab.modules.items() if wanted in (None, name) for port in module.ports]
-        break
-    return [name for name in dict.fromkeys(found) if name.startswith(incomplete)]
+        return [port.name for name, module in lab.modules.items() if wanted in (None, name) for port in module.ports]
+    return []
+
+
+def ports(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of ports, and ``source-mac``."""
+    return [name for name in dict.fromkeys(["source-mac", *_ports(context)]) if name.startswith(incomplete)]
+
+
+def events(context: typer.Context, incomplete: str) -> list[str]:
+    """``TIME:PORT=down`` and ``=up``, once there is a time.  (bash cuts words at colons and asks for something else.)"""
+    time, colon, _ = incomplete.partition(":")
+    offers = [f"{time}:{name}={state}" for name in dict.fromkeys(_ports(context)) for state in ("down", "up")] if colon else []
+    return [offer for offer in offers if offer.startswith(incomplete)]
 
 
 def modules(context: typer.Context, incomplete: str) -> list[str]:

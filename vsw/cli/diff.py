@@ -30,7 +30,7 @@ def diff(
     captures: Annotated[list[str], typer.Argument(metavar="CAPTURE...", help=CAPTURES_HELP, show_default=False)],
     module: Annotated[str | None, typer.Option(metavar="HOST/SWITCH", help=inputs.MODULE_HELP, autocompletion=completing.modules)] = None,
     ingress: Annotated[str | None, typer.Option(metavar="PORT", help=inputs.INGRESS_HELP, autocompletion=completing.ports)] = None,
-    at: Annotated[list[str] | None, typer.Option(metavar="EVENT", help=inputs.AT_HELP)] = None,
+    at: Annotated[list[str] | None, typer.Option(metavar="EVENT", help=inputs.AT_HELP, autocompletion=completing.events)] = None,
     capture: Annotated[str | None, typer.Option(metavar="FILE", help=CAPTURE_HELP)] = None,
     explained: Annotated[bool, typer.Option("--explain/--no-explain", help="Explain one frame of each group from the reference.")] = True,
     exit_code: Annotated[bool, typer.Option("--exit-code", help=CODE_HELP)] = False,

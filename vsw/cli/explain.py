@@ -21,7 +21,7 @@ def explain(
     frame: Annotated[int, typer.Option(min=1, help="The frame's number, counted from 1 as Wireshark does.", show_default=False)],
     module: Annotated[str | None, typer.Option(metavar="HOST/SWITCH", help=inputs.MODULE_HELP, autocompletion=completing.modules)] = None,
     ingress: Annotated[str | None, typer.Option(metavar="PORT", help=inputs.INGRESS_HELP, autocompletion=completing.ports)] = None,
-    at: Annotated[list[str] | None, typer.Option(metavar="EVENT", help=inputs.AT_HELP)] = None,
+    at: Annotated[list[str] | None, typer.Option(metavar="EVENT", help=inputs.AT_HELP, autocompletion=completing.events)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> int:
     """Explain one frame: each rule that was applied to it, and what came of it.

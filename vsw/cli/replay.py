@@ -12,7 +12,7 @@ import typer
 from vsw.cli import completing, inputs
 from vsw.cli.ending import BAD_INPUT, complain, ends_well
 from vsw.cli.progress import progress
-from vsw.errors import CaptureError, UsageError
+from vsw.errors import CaptureError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -34,7 +34,7 @@ def replay(
     files: Annotated[list[str], typer.Argument(metavar=inputs.FILES, help=inputs.FILES_HELP, show_default=False)],
     module: Annotated[str | None, typer.Option(metavar="HOST/SWITCH", help=inputs.MODULE_HELP, autocompletion=completing.modules)] = None,
     ingress: Annotated[str | None, typer.Option(metavar="PORT", help=inputs.INGRESS_HELP, autocompletion=completing.ports)] = None,
-    at: Annotated[list[str] | None, typer.Option(metavar="EVENT", help=inputs.AT_HELP)] = None,
+    at: Annotated[list[str] | None, typer.Option(metavar="EVENT", help=inputs.AT_HELP, autocompletion=completing.events)] = None,
     out: Annotated[str | None, typer.Option(metavar="DIR", help=inputs.OUT_HELP)] = None,
     file_format: Annotated[Format, typer.Option("--format", help=inputs.FORMAT_HELP)] = Format.PCAPNG,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Threads, where frames do not change what later frames meet.")] = 1,
@@ -67,8 +67,6 @@ def replay(
         check_columns(columns)
     if report is not None:
         check_report()
-        if out is not None:
-            raise UsageError("--report and --out need a run each")
     topology, captures = inputs.split_files(files)
     events = [inputs.parse_at(text) for text in at or ()]
     known = None if topology is None else inputs.module_of(topology, module)
@@ -79,13 +77,13 @@ def replay(
         error: CaptureError | None = None
         if report is not None:
             source.keep()
-        clock = inputs.events(source, events, switch.module)
+        clock = inputs.events(source, events, chosen)
         try:
-            with _egress(switch.module, out, file_format, captures) as egress, progress("Replaying", source.size) as step:
-                looked_at = report is not None
+            with _egress(chosen, out, file_format, captures) as egress, progress("Replaying", source.size) as step:
+                kept = report is not None and egress is None
                 result = switch.forward(
-                    source.frames, ingress=port, events=clock, workers=workers, columns=columns is not None or looked_at, copies=looked_at,
-                    egress=egress, progress=step,
+                    source.frames, ingress=port, events=clock, workers=workers, columns=columns is not None or kept, copies=kept, egress=egress,
+                    progress=step,
                 )  # fmt: skip
         except CaptureError as raised:
             if raised.result is None:
@@ -94,7 +92,13 @@ def replay(
         if columns is not None and not error:
             write_columns(result, columns)
         if report is not None and not error:
-            write_report(report, switch, result, source, f"vsw replay of {', '.join(captures)}"[:300])
+            shown = result
+            if egress is not None:
+                # Copies went to captures, and the page needs them too.
+                switch = Switch(chosen)
+                with progress("Looking", source.size) as step:
+                    shown = switch.forward(source.frames, ingress=port, events=clock, workers=workers, copies=True, progress=step)
+            write_report(report, switch, shown, source, f"vsw replay of {', '.join(captures)}"[:300])
         problems = [error] if error else source.problems()
         if as_json:
             print(json.dumps(as_object(result, problems, {} if egress is None or error else egress.files, said), ensure_ascii=False))

@@ -1,14 +1,14 @@
 """Rules about what a topology does with traffic: words of a TOML file, and what each asks of a run.
 
 A rule is a table ``[[rules]]`` with a ``kind``; ports are named by name, by pattern (``web*``), or as ``uplinks``, ``vnics``, ``local`` or ``all``.
- ``where`` narrows a rule to frames for which a filter of :mod:`vsw.replay.where` holds.  Each kind says which frames break it, and offers small
- sets of frames that may break it as
-well, where the search for the smallest one (:mod:`vsw.replay.asserting`) begins.
+``where`` narrows a rule to frames for which a filter of :mod:`vsw.replay.where` holds.  Each kind says which frames break it, and offers small
+sets of frames that may break it as well, where the search for the smallest one (:mod:`vsw.replay.asserting`) begins.
 """
 
 from __future__ import annotations
 
 import tomllib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -103,16 +103,16 @@ Where = Annotated[str, AfterValidator(_filter)]
 Vids = Annotated[frozenset[int], BeforeValidator(parse_vids)]
 
 
-class Rule(BaseModel):
+class Rule(BaseModel, ABC):
     """What all rules have."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
     name: str = Field("", max_length=200, description="What messages and files call it")
     where: Where | None = Field(None, description="Only frames for which this filter holds")
 
+    @abstractmethod
     def broken(self, outcome: Outcome) -> Frames:
         """Numbers of the frames that break the rule (from 0, ascending)."""
-        raise NotImplementedError
 
     def candidates(self, outcome: Outcome, broken: Frames) -> Iterator[Frames]:  # noqa: ARG002
         """Small sets of frames that may break the rule on their own."""
