@@ -112,6 +112,7 @@ CASES = {
     "padded": (replace(PLAIN, pad=True), frame(TWO, OUTSIDE, tag=10), 3, Reason.NONE, (1,)),
     "priority tags are asked for": (changed(1, priority_tags="if-nonzero"), frame(TWO, OUTSIDE, tag=10 | 3 << 13), 3, Reason.NONE, (1,)),
     "a trunk guest": (changed(1, vlan=trunk("10,20")), frame(TWO, ONE), 0, Reason.NONE, (1,)),
+    "a trunk guest of so many VLANs that one entry stands for all": (changed(1, vlan=trunk("all")), frame(TWO, ONE), 0, Reason.NONE, (1,)),
     "a tag that stays, priority and all": (
         changed(1, vlan=trunk("10,20")), frame(TWO, OUTSIDE, tag=10 | 0xF << 12, tpid=0x88A8), 3, Reason.NONE, (1,),
     ),
@@ -128,3 +129,15 @@ CASES = {
 def test_what_is_special_is_noticed(case: str) -> None:
     module, data, port_in, reason, ports = CASES[case]
     assert out(module, data, port_in) == (reason, ports)
+
+
+def test_an_address_that_a_static_entry_puts_elsewhere_is_forged() -> None:
+    """The port is found by it, for its own configuration names it, and yet its frames are not to be believed."""
+    ports = tuple(replace(one, security=STRICT, macs=(mac(0x55),)) if one.number == 0 else one for one in PLAIN.ports)
+    data = frame(TWO, 0x55)
+    plain = [Frame(frame(ONE, TWO), 60, START + number, None) for number in range(8)]
+    module = replace(PLAIN, ports=ports, static=(*PLAIN.static, *static((10, 0x55, 1))))
+    scenario = Scenario(module, [*plain, Frame(data, len(data), START + 9, None)], True, [])
+    decisions, counters = run_reference(scenario)
+    assert (decisions[-1].port_in, decisions[-1].reason) == (0, Reason.FORGED_SOURCE)
+    assert compare(scenario, decisions, counters, None, EVERY_WAY) == []
