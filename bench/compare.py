@@ -73,11 +73,15 @@ def on_cores(cores: set[int]) -> Any:
         os.sched_setaffinity(0, before)
 
 
-def interleaved(run: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float]) -> dict[str, list[float]]:
-    """Seconds of each callable in each round."""
+def interleaved(
+    run: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float], before: dict[str, Callable[[], object]] | None = None
+) -> dict[str, list[float]]:
+    """Seconds of each callable in each round; what ``before`` has under its name is done first, and not timed."""
     times: dict[str, list[float]] = {name: [] for name in run}
     for _ in range(rounds):
         for name, call in run.items():
+            if before and name in before:
+                before[name]()
             gc.collect()
             start = clock()
             call()
@@ -101,7 +105,7 @@ def mix_of(made: Input, summary: dict[str, Any]) -> dict[str, Any]:
 def run_case(made: Input, folder: Path, letters: list[str], rounds: int, console: Console) -> dict[str, Any]:
     with measures(made, folder, letters) as measured:
         # Processor time: the work is on one core and waits for nothing, so what other processes take of the core is left out.
-        times = interleaved(measured.run, rounds, time.process_time)
+        times = interleaved(measured.run, rounds, time.process_time, measured.before)
         summaries = measured.summaries
     frames = made.traffic.frames
     figures: dict[str, Any] = {"mix": {letter: mix_of(made, summary) for letter, summary in summaries.items()}, "measures": {}}

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,10 +125,11 @@ class PlainLoop:
 
 @dataclass(frozen=True)
 class Measured:
-    """The callables by letter, and the summaries of untimed runs: what became of the frames."""
+    """The callables by letter, the summaries of untimed runs (what became of the frames), and what is to be done before each call, untimed."""
 
     run: dict[str, Callable[[], object]]
     summaries: dict[str, dict[str, Any]]
+    before: dict[str, Callable[[], object]]
 
 
 def caller(
@@ -151,7 +153,7 @@ def caller(
 
 
 def write_egress(switch: vsw.Switch, capture: vsw.Capture, ports: NDArray[np.uint16], folder: Path) -> vsw.Result:
-    """Forward, and write each port's copies to a pcap capture of its own in ``folder``, in place of what is there."""
+    """Forward, and write each port's copies to a pcap capture of its own in ``folder``."""
     with Egress(switch.module, folder, format="pcap") as egress:
         return switch.forward(capture, ingress=ports, columns=False, egress=egress)
 
@@ -160,6 +162,7 @@ def write_egress(switch: vsw.Switch, capture: vsw.Capture, ports: NDArray[np.uin
 def measures(made: Input, folder: Path, letters: list[str], workers: int = 1) -> Iterator[Measured]:
     """Prepare the measures that ``letters`` names.  Each has gone over the whole capture once, so all mappings are warm."""
     run: dict[str, Callable[[], Any]] = {}
+    clear = partial(shutil.rmtree, folder / "egress", ignore_errors=True)  # W writes new files: removing those of the round before is not its work
     summaries: dict[str, dict[str, Any]] = {}
     with vsw.open_capture(made.traffic.path) as capture:
         for letter in letters:
@@ -177,5 +180,5 @@ def measures(made: Input, folder: Path, letters: list[str], workers: int = 1) ->
             found = run[letter]()
             if letter != "C":
                 summaries[letter] = found.summary()
-        yield Measured(run, summaries)
-        shutil.rmtree(folder / "egress", ignore_errors=True)
+        yield Measured(run, summaries, {"W": clear})
+        clear()

@@ -43,7 +43,7 @@ def test_measure(benchmark: Any, made: Input, folder: Path, letter: str) -> None
     with measures(made, folder, [letter]) as measured:
         benchmark.extra_info["frames"] = made.traffic.frames
         benchmark.extra_info |= {key: count for key, count in measured.summaries.get(letter, {}).items() if key in ("delivered", "copies", "dropped")}
-        benchmark.pedantic(measured.run[letter], rounds=ROUNDS)
+        benchmark.pedantic(measured.run[letter], setup=measured.before.get(letter), rounds=ROUNDS)
 
 
 @pytest.mark.parametrize("call", ONE_FRAME.values(), ids=ONE_FRAME)
