@@ -6,6 +6,7 @@ A new type of port adds a class here and is held to all of ``test_ports.py``.
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -302,7 +303,9 @@ class _Raw:
 
 
 def ip(*words: str) -> None:
-    """Run ip(8)."""
+    """Run ip(8); a machine without it is one that can't have what it makes."""
+    if shutil.which("ip") is None:
+        raise PermissionError("apt-get install iproute2")
     done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise PermissionError(f"ip {' '.join(words)}: {done.stderr.strip()}")
