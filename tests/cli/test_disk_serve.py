@@ -53,7 +53,7 @@ def serving(place: Path, *arguments: object, end: int = signal.SIGTERM, code: in
             process.send_signal(end)
             _, error = process.communicate(timeout=PATIENCE)
         assert process.returncode == code
-        assert (said in error) if said else not error
+        assert ((said in error) if said else not error), error
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
