@@ -5,9 +5,9 @@ import numpy as np
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from vsw.capture.capture cimport HeldBurst, frame_of
-from vsw.datapath.source cimport VSW_BURST, FrameReader, FrameSource, vsw_burst, vsw_source
+from vsw.datapath.source cimport FrameReader, FrameSource, vsw_burst, vsw_source
 
+from vsw.capture.capture import each_frame
 from vsw.errors import UsageError
 
 
@@ -101,14 +101,4 @@ cdef class Selected(FrameSource):
         return len(self.frames)
 
     def __iter__(self):
-        cdef FrameReader reader = self.reader(0, <uint64_t>-1)
-        cdef HeldBurst held = HeldBurst.__new__(HeldBurst)
-        cdef uint32_t count, i
-        while True:
-            with nogil:
-                count = reader.source.next(reader.source, held.burst, VSW_BURST)
-            if not count:
-                break
-            for i in range(count):
-                yield frame_of(held.burst, i, reader.source.interfaces != 0)
-        reader.check()
+        yield from each_frame(self.reader(0, <uint64_t>-1))
