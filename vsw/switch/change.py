@@ -44,7 +44,7 @@ def compile_change(
     """
     if any(getattr(old, field.name) != getattr(new, field.name) for field in fields(Module) if field.name not in ("ports", "static")):
         return None
-    changed = _changed_ports(old, new, tables, up)
+    changed = _changed_ports(old, new)
     entries = _changed_entries(old.static, new.static)
     before, after = ({port.number: port for port in module.ports if port.number in changed} for module in (old, new))
     if (
@@ -57,14 +57,13 @@ def compile_change(
     return _Change(new, tables, teams, up, before, after).compile(old, entries)
 
 
-def _changed_ports(old: Module, new: Module, tables: t.Tables, up: dict[int, bool]) -> set[int]:
-    """Numbers of ports that came, went or changed, or whose state is not that of the tables (a guard shut them)."""
+def _changed_ports(old: Module, new: Module) -> set[int]:
+    """Numbers of ports that came, went or changed."""
     before = {port.number: port for port in old.ports}
-    shown = (tables.ports["flags"] & t.UP != 0).tolist()
     changed = set(before)
     for port in new.ports:
         number = port.number
-        if number in before and (before[number] is port or before[number] == port) and shown[number] == up[number]:
+        if number in before and (before[number] is port or before[number] == port):
             changed.discard(number)
         else:
             changed.add(number)

@@ -164,8 +164,6 @@ class Compiler:
         for other in np.flatnonzero(hang).tolist():
             row = tables.ports[other].copy()
             row["designated"] = self.designated(self.by_number[other])
-            if not self.up[other]:
-                row["flags"] &= ~np.uint32(t.UP)  # a guard shut it, which the tables do not show
             if row["designated"] != tables.ports[other]["designated"] and other != number:
                 ports[other] = row
         module = self.module_row()

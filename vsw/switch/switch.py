@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vsw.config.module import Module, Team
 from vsw.datapath.pipeline import Datapath
 from vsw.datapath.source import FrameSource
-from vsw.datapath.tables import Delta, Tables
+from vsw.datapath.tables import UP, Delta, Tables
 from vsw.errors import UsageError
 from vsw.switch.change import compile_change
 from vsw.switch.compile import compile_module, compile_state
@@ -99,10 +99,11 @@ class Switch:
             self._update(module)
 
     def _see_guards(self) -> None:
-        """A BPDU guard shuts its port in the datapath; the rows that are written next must not open it."""
+        """A BPDU guard shuts its port in the datapath; states and tables follow, and the rows that are made of them next do not open it."""
         for port in self.module.ports:
             if port.bpdu_guard and not self._datapath.port_up(port.number):
                 self._up[port.number] = False
+                self._tables.ports["flags"][port.number] &= ~np.uint32(UP)
 
     def _update(self, module: Module) -> None:
         change = compile_change(self.module, module, self._tables, self._teams, self._up)
