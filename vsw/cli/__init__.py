@@ -9,9 +9,10 @@ def main() -> None:
     """The command ``vsw``; ends the process."""
     from vsw.cli.app import COMMANDS, application  # noqa: PLC0415
     from vsw.cli.ending import start  # noqa: PLC0415
+    from vsw.cli.shells import answer  # noqa: PLC0415
 
     start()
     wanted = sys.argv[1:2]
     # Help, completion and what is no command need all of them.
     app = application(wanted if set(wanted) & set(COMMANDS) else COMMANDS)
-    app(prog_name="vsw")
+    answer(lambda: app(prog_name="vsw"))

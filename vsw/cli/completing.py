@@ -1,15 +1,20 @@
-"""What a shell offers where more than a file is to be named: ports and switches of the topology that stands on the line, columns.
+"""What a shell offers where more than a file is to be named: what the topology on the line has, what runs, columns and other values.
 
 Called by the shell's completion (``vsw --install-completion``), so nothing here may print or raise; a topology that can't be read offers nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import typer
 
 from vsw.errors import VswError
+
+if TYPE_CHECKING:
+    from vsw.config.lab import Lab
 
 
 def _topologies(context: typer.Context) -> Iterator[str]:
@@ -20,41 +25,90 @@ def _topologies(context: typer.Context) -> Iterator[str]:
                 yield text
 
 
-def _ports(context: typer.Context) -> list[str]:
+def _lab(context: typer.Context) -> Lab | None:
+    """The first topology on the line that can be read."""
     from vsw.config.load import load  # noqa: PLC0415
 
     for topology in _topologies(context):
-        try:
-            lab = load(topology)
-        except VswError:
-            continue
-        wanted = context.params.get("module")
-        return [port.name for name, module in lab.modules.items() if wanted in (None, name) for port in module.ports]
-    return []
+        with suppress(VswError, OSError):
+            return load(topology)
+    return None
+
+
+def _ports(context: typer.Context) -> list[str]:
+    wanted = context.params.get("module")
+    modules = lab.modules if (lab := _lab(context)) else {}
+    return list(dict.fromkeys(port.name for name, module in modules.items() if wanted in (None, name) for port in module.ports))
+
+
+def _that_begin(names: Iterable[str], incomplete: str) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def ports(context: typer.Context, incomplete: str) -> list[str]:
     """Names of ports, and ``source-mac``."""
-    return [name for name in dict.fromkeys(["source-mac", *_ports(context)]) if name.startswith(incomplete)]
+    return _that_begin(["source-mac", *_ports(context)], incomplete)
 
 
 def events(context: typer.Context, incomplete: str) -> list[str]:
-    """``TIME:PORT=down`` and ``=up``, once there is a time.  (bash cuts words at colons and asks for something else.)"""
+    """``TIME:PORT=down`` and ``=up``, once there is a time."""
     time, colon, _ = incomplete.partition(":")
-    offers = [f"{time}:{name}={state}" for name in dict.fromkeys(_ports(context)) for state in ("down", "up")] if colon else []
-    return [offer for offer in offers if offer.startswith(incomplete)]
+    return _that_begin((f"{time}:{name}={state}" for name in _ports(context) for state in ("down", "up")), incomplete) if colon else []
 
 
 def modules(context: typer.Context, incomplete: str) -> list[str]:
     """Names of switches, ``HOST/SWITCH``."""
-    from vsw.config.load import load  # noqa: PLC0415
+    return _that_begin(lab.modules if (lab := _lab(context)) else (), incomplete)
 
-    for topology in _topologies(context):
-        try:
-            return [name for name in load(topology).modules if name.startswith(incomplete)]
-        except VswError:
-            continue
+
+def hosts(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of the topology's hosts."""
+    return _that_begin(lab.hosts if (lab := _lab(context)) else (), incomplete)
+
+
+def machines(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of the topology's VMs, but for those that were named already."""
+    vms = lab.topology.vms if (lab := _lab(context)) else {}
+    named = context.params.get("names") or ()
+    return _that_begin((name for name in vms if name not in named), incomplete)
+
+
+def cards(context: typer.Context, incomplete: str) -> list[str]:
+    """Ports of the topology's VMs."""
+    vms = lab.topology.vms if (lab := _lab(context)) else {}
+    return _that_begin((f"{name}.{number}" for name, vm in vms.items() for number in range(len(vm.nics))), incomplete)
+
+
+def running(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of VMs that run."""
+    from vsw.vm.place import run_folder  # noqa: PLC0415
+    from vsw.vm.running import is_running, known  # noqa: PLC0415
+
+    with suppress(VswError, OSError):
+        run = run_folder(context.params.get("run_dir"))
+        return _that_begin((name for name in known(run) if is_running(run, name)), incomplete)
     return []
+
+
+def live_ports(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of ports of the host that runs."""
+    from vsw.host.control import ask  # noqa: PLC0415
+    from vsw.vm.place import run_folder  # noqa: PLC0415
+
+    with suppress(VswError, OSError):
+        found = ask(run_folder(context.params.get("run_dir")), context.params.get("host"), {"command": "show", "what": "port"})
+        return _that_begin(dict.fromkeys(port["port"] for port in found), incomplete)
+    return []
+
+
+def formats(incomplete: str) -> list[str]:
+    """Formats of disk images."""
+    return _that_begin(("raw", "qcow2"), incomplete)
+
+
+def preallocations(incomplete: str) -> list[str]:
+    """What ``--preallocation`` takes."""
+    return _that_begin(("off", "metadata", "falloc", "full"), incomplete)
 
 
 def columns(incomplete: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vsw.cli import completing
 from vsw.cli.disk_open import FORMAT_HELP, JSON_HELP, chosen_format, open_image
 from vsw.cli.ending import BAD_INPUT, complain, ends_well
 from vsw.cli.progress import progress
@@ -26,7 +27,7 @@ DROP_HELP = "With --repair: also drop references that can't be right; what they 
 @ends_well
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
-    image_format: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP)] = None,
+    image_format: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP, autocompletion=completing.formats)] = None,
     repair: Annotated[bool, typer.Option("--repair", help=REPAIR_HELP)] = False,
     drop: Annotated[bool, typer.Option("--drop", help=DROP_HELP)] = False,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,

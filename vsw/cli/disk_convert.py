@@ -8,12 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
+from vsw.cli import completing
 from vsw.cli.disk_open import ALLOW_HELP, BACKING_FORMAT_HELP, JSON_HELP, chosen_format, open_image
 from vsw.cli.ending import ends_well
 from vsw.cli.progress import progress
 from vsw.cli.sizes import parse_size, size_text
 from vsw.errors import UsageError
 
+SOURCE_HELP = "raw or qcow2. Default: by the name."
+TARGET_HELP = "Of the target. Default: by the name."
 RESUME_HELP = "Go on with a copy that was interrupted, if the source is still the same."
 
 
@@ -21,13 +24,13 @@ RESUME_HELP = "Go on with a copy that was interrupted, if the source is still th
 def convert(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", show_default=False)],
     target: Annotated[Path, typer.Argument(metavar="TARGET", show_default=False)],
-    source_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="raw or qcow2. Default: by the name.")] = None,
-    target_format: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help="Of the target. Default: by the name.")] = None,
+    source_format: Annotated[str | None, typer.Option(metavar="FORMAT", help=SOURCE_HELP, autocompletion=completing.formats)] = None,
+    target_format: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=TARGET_HELP, autocompletion=completing.formats)] = None,
     snapshot: Annotated[str | None, typer.Option(metavar="NAME", help="Copy the disk as it was in this internal snapshot.")] = None,
-    backing_format: Annotated[str | None, typer.Option(metavar="FORMAT", help=BACKING_FORMAT_HELP)] = None,
+    backing_format: Annotated[str | None, typer.Option(metavar="FORMAT", help=BACKING_FORMAT_HELP, autocompletion=completing.formats)] = None,
     allow: Annotated[list[Path] | None, typer.Option(metavar="DIR", help=ALLOW_HELP)] = None,
     cluster_size: Annotated[str, typer.Option(metavar="SIZE", help="Of a qcow2 target: 512 to 2M.")] = "64K",
-    preallocation: Annotated[str, typer.Option(metavar="HOW", help="As vsw disk create.")] = "off",
+    preallocation: Annotated[str, typer.Option(metavar="HOW", help="As vsw disk create.", autocompletion=completing.preallocations)] = "off",
     resume: Annotated[bool, typer.Option("--resume", help=RESUME_HELP)] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a target that exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,

@@ -8,12 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
+from vsw.cli import completing
 from vsw.cli.disk_open import ALLOW_HELP, FORMAT_HELP
 from vsw.cli.ending import ends_well
 from vsw.cli.progress import progress
 from vsw.cli.sizes import HELP, parse_size, size_text
 from vsw.errors import UsageError
 
+BACKING_HELP = "Of the backing file: raw or qcow2. It is never guessed."
 PREALLOCATION_HELP = "off; metadata (qcow2: every cluster gets its place); falloc (the space is reserved); full (written out)."
 
 
@@ -21,13 +23,13 @@ PREALLOCATION_HELP = "off; metadata (qcow2: every cluster gets its place); fallo
 def create(
     file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
     size: Annotated[str | None, typer.Option(metavar="SIZE", help=f"{HELP} Default: that of the backing file.")] = None,
-    image_format: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP)] = None,
+    image_format: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP, autocompletion=completing.formats)] = None,
     backing: Annotated[str | None, typer.Option(metavar="FILE", help="Show the bytes of this file where nothing was written.")] = None,
-    backing_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="Of the backing file: raw or qcow2. It is never guessed.")] = None,
+    backing_format: Annotated[str | None, typer.Option(metavar="FORMAT", help=BACKING_HELP, autocompletion=completing.formats)] = None,
     allow: Annotated[list[Path] | None, typer.Option(metavar="DIR", help=ALLOW_HELP)] = None,
     cluster_size: Annotated[str, typer.Option(metavar="SIZE", help="qcow2: 512 to 2M.")] = "64K",
     refcount_bits: Annotated[int, typer.Option(metavar="N", help="qcow2: width of reference counts, 1 to 64.")] = 16,
-    preallocation: Annotated[str, typer.Option(metavar="HOW", help=PREALLOCATION_HELP)] = "off",
+    preallocation: Annotated[str, typer.Option(metavar="HOW", help=PREALLOCATION_HELP, autocompletion=completing.preallocations)] = "off",
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> int:

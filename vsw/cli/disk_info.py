@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vsw.cli import completing
 from vsw.cli.disk_open import FORMAT_HELP, JSON_HELP, chosen_format, open_image
 from vsw.cli.ending import ends_well
 from vsw.cli.sizes import size_text
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @ends_well
 def info(
     file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
-    image_format: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP)] = None,
+    image_format: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP, autocompletion=completing.formats)] = None,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> int:
     """Say what an image is: its format and size, what it takes, what it rests on, its snapshots. Also while it is in use.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vsw.cli import completing
 from vsw.cli.disk_open import ALLOW_HELP, BACKING_FORMAT_HELP, FORMAT_HELP, JSON_HELP, chosen_format, open_image
 from vsw.cli.ending import ends_well
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 @ends_well
 def map_(
     file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
-    image_format: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP)] = None,
-    backing_format: Annotated[str | None, typer.Option(metavar="FORMAT", help=BACKING_FORMAT_HELP)] = None,
+    image_format: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP, autocompletion=completing.formats)] = None,
+    backing_format: Annotated[str | None, typer.Option(metavar="FORMAT", help=BACKING_FORMAT_HELP, autocompletion=completing.formats)] = None,
     allow: Annotated[list[Path] | None, typer.Option(metavar="DIR", help=ALLOW_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> int:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vsw.cli import completing
 from vsw.cli.disk_open import ALLOW_HELP, BACKING_FORMAT_HELP, chosen_format, open_image
 from vsw.cli.ending import complain, ends_well
 from vsw.cli.sizes import size_text
@@ -52,9 +53,9 @@ def serve(
     chap: Annotated[Path | None, typer.Option(metavar="FILE", help=CHAP_HELP)] = None,
     vhost_user_blk: Annotated[list[Path] | None, typer.Option(metavar="SOCKET", help=BLK_HELP)] = None,
     vhost_user_scsi: Annotated[Path | None, typer.Option(metavar="SOCKET", help=SCSI_HELP)] = None,
-    vm: Annotated[str | None, typer.Option(metavar="NAME", help="Whose disks, with a topology.")] = None,
-    image_format: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP)] = None,
-    backing_format: Annotated[str | None, typer.Option(metavar="FORMAT", help=BACKING_FORMAT_HELP)] = None,
+    vm: Annotated[str | None, typer.Option(metavar="NAME", help="Whose disks, with a topology.", autocompletion=completing.machines)] = None,
+    image_format: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP, autocompletion=completing.formats)] = None,
+    backing_format: Annotated[str | None, typer.Option(metavar="FORMAT", help=BACKING_FORMAT_HELP, autocompletion=completing.formats)] = None,
     allow: Annotated[list[Path] | None, typer.Option(metavar="DIR", help=ALLOW_HELP)] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Refuse every change; several may then serve a file.")] = False,
     direct_io: Annotated[bool, typer.Option("--direct-io", help=DIRECT_HELP)] = False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vsw.cli import completing
 from vsw.cli.disk_open import ALLOW_HELP, BACKING_FORMAT_HELP, JSON_HELP, open_image
 from vsw.cli.ending import ends_well
 
@@ -19,7 +20,7 @@ snapshot = typer.Typer(name="snapshot", rich_markup_mode=None, no_args_is_help=T
 
 File = Annotated[Path, typer.Argument(metavar="FILE", show_default=False)]
 Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
-BackingFormat = Annotated[str | None, typer.Option(metavar="FORMAT", help=BACKING_FORMAT_HELP)]
+BackingFormat = Annotated[str | None, typer.Option(metavar="FORMAT", help=BACKING_FORMAT_HELP, autocompletion=completing.formats)]
 Allow = Annotated[list[Path] | None, typer.Option(metavar="DIR", help=ALLOW_HELP)]
 Json = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 

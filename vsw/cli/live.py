@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vsw.cli import completing
 from vsw.cli.ending import ends_well
 from vsw.cli.port_attach import attach
 from vsw.cli.vm import RunDir
@@ -70,7 +71,7 @@ port_app.command()(attach)
 @port_app.command()
 @ends_well
 def up(
-    port: Annotated[str, typer.Argument(metavar="PORT", help=PORT_HELP, show_default=False)],
+    port: Annotated[str, typer.Argument(metavar="PORT", help=PORT_HELP, show_default=False, autocompletion=completing.live_ports)],
     host: Host = None,
     run_dir: RunDir = None,
     as_json: AsJson = False,
@@ -87,7 +88,7 @@ def up(
 @port_app.command()
 @ends_well
 def down(
-    port: Annotated[str, typer.Argument(metavar="PORT", help=PORT_HELP, show_default=False)],
+    port: Annotated[str, typer.Argument(metavar="PORT", help=PORT_HELP, show_default=False, autocompletion=completing.live_ports)],
     host: Host = None,
     run_dir: RunDir = None,
     as_json: AsJson = False,

@@ -8,15 +8,18 @@ from typing import Annotated
 
 import typer
 
+from vsw.cli import completing
 from vsw.cli.ending import ends_well
 from vsw.cli.vm import AsJson, RunDir
 from vsw.errors import UsageError
+
+PORT_HELP = "The port of a VM's card, for instance web1.0."
 
 
 @ends_well
 def attach(
     topology: Annotated[str, typer.Argument(metavar="TOPOLOGY", help="A topology (.toml).", show_default=False)],
-    port: Annotated[str, typer.Argument(metavar="PORT", help="The port of a VM's card, for instance web1.0.", show_default=False)],
+    port: Annotated[str, typer.Argument(metavar="PORT", help=PORT_HELP, show_default=False, autocompletion=completing.cards)],
     libvirt_xml: Annotated[bool, typer.Option("--libvirt-xml", help="The <interface> of a libvirt domain.")] = False,
     run_dir: RunDir = None,
     as_json: AsJson = False,

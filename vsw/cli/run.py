@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vsw.cli import completing
 from vsw.cli.ending import BAD_INPUT, complain, ends_well
 from vsw.cli.vm import RUN_HELP
 from vsw.errors import UsageError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from vsw.host.host import LiveHost
     from vsw.vm.guests import Guests
 
+HOST_HELP = "Which host this machine is, where the topology has several."
 INTERVAL_HELP = "Seconds between two looks at the counters."
 CAPTURE_HELP = (
     "Write what enters at ports as pcapng: into a folder (a file a port, called after it), or PORT=FILE for one port; "
@@ -32,7 +34,7 @@ CAPTURE_HELP = (
 @ends_well
 def run(
     topology: Annotated[str, typer.Argument(metavar="TOPOLOGY", help="A topology (.toml).", show_default=False)],
-    host: Annotated[str | None, typer.Option(metavar="HOST", help="Which host this machine is, where the topology has several.")] = None,
+    host: Annotated[str | None, typer.Option(metavar="HOST", help=HOST_HELP, autocompletion=completing.hosts)] = None,
     run_dir: Annotated[str | None, typer.Option("--run-dir", metavar="DIR", help=RUN_HELP)] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Threads that switch, where frames do not change what later frames meet.")] = 1,
     vms: Annotated[bool, typer.Option("--vms/--no-vms", help="Start the machines that start by themselves, and stop them at the end.")] = True,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vsw.cli import completing
 from vsw.cli.ending import BAD_INPUT, complain, ends_well
 from vsw.errors import ConfigError, UsageError, VswError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 TOPOLOGY_HELP = "A topology (.toml)."
 RUN_HELP = "The run folder, where sockets and notes are. Default: VSW_RUN_DIR, else vsw in XDG_RUNTIME_DIR; for root /run/vsw."
+START_HELP = "Default: all that start by themselves."
 JSON_HELP = "One JSON object on standard output."
 
 RunDir = Annotated[str | None, typer.Option("--run-dir", metavar="DIR", help=RUN_HELP)]
@@ -29,7 +31,9 @@ app = typer.Typer(name="vm", rich_markup_mode=None, no_args_is_help=True, help="
 @ends_well
 def start(
     topology: Annotated[str, typer.Argument(metavar="TOPOLOGY", help=TOPOLOGY_HELP, show_default=False)],
-    names: Annotated[list[str] | None, typer.Argument(metavar="[VM]...", help="Default: all that start by themselves.", show_default=False)] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[VM]...", help=START_HELP, show_default=False, autocompletion=completing.machines)
+    ] = None,
     run_dir: RunDir = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print QEMU's command lines, and start nothing.")] = False,
     as_json: AsJson = False,
@@ -92,7 +96,9 @@ def _start(lab: Lab, name: str, run: Path, dry_run: bool) -> dict[str, Any]:
 @app.command()
 @ends_well
 def stop(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[VM]...", help="The machines.", show_default=False)] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[VM]...", help="The machines.", show_default=False, autocompletion=completing.running)
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="All that run.")] = False,
     now: Annotated[bool, typer.Option("--now", help="Do not ask the guest: as if power were cut.")] = False,
     seconds: Annotated[float, typer.Option("--timeout", min=0, max=86400, help="Seconds that a guest gets to shut down.")] = 30,
@@ -182,7 +188,7 @@ def _machines(run: Path, lab: Lab | None) -> dict[str, dict[str, Any]]:
 @app.command()
 @ends_well
 def console(
-    name: Annotated[str, typer.Argument(metavar="VM", help="The machine.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="VM", help="The machine.", show_default=False, autocompletion=completing.running)],
     run_dir: RunDir = None,
     log: Annotated[bool, typer.Option("--log", help="Print what the guest has written since its start instead.")] = False,
 ) -> int:
