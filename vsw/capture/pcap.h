@@ -26,7 +26,6 @@
 #define VSW_PCAP_CAPTURED 8u
 #define VSW_PCAP_LENGTH 12u
 #define VSW_PCAP_SHORT 2048u           /* records up to this many bytes take the fast loop */
-#define VSW_PCAP_AHEAD 2048u           /* bytes from the record that is read to the one that is fetched into the cache */
 
 static inline __attribute__((always_inline)) uint32_t vsw_pcap_scan(vsw_walk *walk, vsw_burst *burst, uint32_t limit, const int swapped,
                                                                     const uint32_t scale)
@@ -36,8 +35,10 @@ static inline __attribute__((always_inline)) uint32_t vsw_pcap_scan(vsw_walk *wa
     uint32_t count = 0, guess = walk->guess;
 
     if (at < fence && (uint64_t)(fence - at) >= (uint64_t)limit * (VSW_PCAP_RECORD + VSW_PCAP_SHORT)) {
+        const uint32_t step = vsw_walk_step(walk);
+        uintptr_t asked = walk->asked;
         for (; count < limit; count++) {
-            __builtin_prefetch(at + VSW_PCAP_AHEAD);
+            asked = vsw_walk_ask(asked, step, at);
             uint32_t captured = vsw_load32(at + VSW_PCAP_CAPTURED, swapped), length = vsw_load32(at + VSW_PCAP_LENGTH, swapped);
             if (__builtin_expect(captured != guess, 0)) {
                 if (captured > VSW_PCAP_SHORT)
@@ -56,6 +57,7 @@ static inline __attribute__((always_inline)) uint32_t vsw_pcap_scan(vsw_walk *wa
                                            (uint64_t)vsw_load32(at + VSW_PCAP_FRACTION, swapped) * scale);
             at += VSW_PCAP_RECORD + guess;
         }
+        walk->asked = asked;
     }
     for (; count < limit && at < stop; count++) {
         uint64_t there = at < end ? (uint64_t)(end - at) : 0;

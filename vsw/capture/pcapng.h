@@ -221,6 +221,8 @@ static inline __attribute__((always_inline)) uint32_t vsw_pcapng_blocks(vsw_walk
 {
     const uint8_t *at = walk->at, *const end = walk->end, *const stop = walk->stop;
     uint32_t guess = walk->guess < VSW_BLOCK_MIN ? VSW_BLOCK_MIN : walk->guess;
+    const uint32_t step = vsw_walk_step(walk);
+    uintptr_t asked = walk->asked;
 
     while (count < limit && at < stop) {
         uint64_t there = at < end ? (uint64_t)(end - at) : 0;
@@ -258,7 +260,7 @@ static inline __attribute__((always_inline)) uint32_t vsw_pcapng_blocks(vsw_walk
             vsw_walk_stopped(walk, VSW_WALK_BLOCK_TRAILER, at, trailer, guess);
             break;
         }
-        __builtin_prefetch(at + 2048);
+        asked = vsw_walk_ask(asked, step, at);
         uint32_t number, captured, length, offset, body = guess;
         uint64_t ticks = 0;
         if (__builtin_expect(type == VSW_BLOCK_ENHANCED || type == VSW_BLOCK_PACKET, 1)) {
@@ -333,6 +335,7 @@ static inline __attribute__((always_inline)) uint32_t vsw_pcapng_blocks(vsw_walk
     }
     walk->at = at;
     walk->guess = guess;
+    walk->asked = asked;
     return count;
 }
 

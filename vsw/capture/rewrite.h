@@ -16,9 +16,6 @@
 #define VSW_OPTION_HASH 3u             /* of a packet: over bytes that are no longer those */
 #define VSW_FCS 4u                     /* the only frame check sequence that Ethernet has */
 #define VSW_REWRITE_AROUND 96u         /* at least what a record has around its frame, without options */
-#define VSW_REWRITE_AHEAD (128u << 10) /* bytes at most that are fetched ahead */
-#define VSW_REWRITE_LINE 64u
-#define VSW_REWRITE_LONG 192u          /* bytes of a record from which on that helps: the walk touches every line of shorter ones */
 #define VSW_REWRITE_STRETCH (256u << 10) /* bytes that stay as they are and are handed on in one piece */
 
 typedef struct vsw_rewrite {
@@ -307,30 +304,10 @@ static inline __attribute__((always_inline)) int vsw_rewrite_pcapng(vsw_rewrite 
     return 1;
 }
 
-/* Has the bytes behind a burst, as many as it had itself, in the cache when the walk comes to them.  The walk reads a line here and a line there, and
- * waits for memory each time; one behind the other they come many at a time.  (A prefetch does nothing for a page that is not mapped yet.) */
-static inline void vsw_rewrite_ahead(const vsw_rewrite *r, const vsw_burst *burst)
-{
-    const uint8_t *last = burst->data[burst->count - 1], *at = last + burst->captured[burst->count - 1];
-    size_t span = (size_t)(at - burst->data[0]);
-    if (span < (size_t)burst->count * VSW_REWRITE_LONG)
-        return;
-    if (span > VSW_REWRITE_AHEAD)
-        span = VSW_REWRITE_AHEAD;
-    if (span > (size_t)(r->end - at))
-        span = (size_t)(r->end - at);
-    uint8_t all = 0;
-    for (size_t i = 0; i < span; i += VSW_REWRITE_LINE)
-        all |= at[i];
-    __asm__ volatile("" : : "r"(all));
-}
-
 /* All frames of a burst.  0: writing failed, or the file is not what it was. */
 static inline int vsw_rewrite_burst(vsw_rewrite *r, const vsw_burst *burst)
 {
     vsw_edit edit;
-    if (burst->count)
-        vsw_rewrite_ahead(r, burst);
     for (uint32_t i = 0; i < burst->count; i++) {
         const uint8_t *data = burst->data[i];
         uint32_t captured = burst->captured[i], length = burst->length[i], total = 0;

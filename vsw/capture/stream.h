@@ -82,6 +82,7 @@ static uint32_t vsw_stream_refill(vsw_walk *walk)
     int reason = errno;
     walk->base = walk->at = vsw_stream_window(stream);
     walk->end = walk->base + stream->filled;
+    walk->asked = 0;
     if (got < 0)
         vsw_walk_stopped(walk, reason == EINTR ? VSW_WALK_INTERRUPTED : VSW_WALK_INPUT, walk->at, (uint64_t)reason, 0);
     return got > 0;

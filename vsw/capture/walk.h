@@ -30,6 +30,9 @@
 #define VSW_WINDOW ((uint64_t)1 << VSW_WINDOW_SHIFT)
 #define VSW_RESIDENT ((uint64_t)1 << 30) /* a mapping larger than this gives back the pages that a pass has left behind */
 #define VSW_BEHIND 16                  /* ... this many windows behind */
+#define VSW_AHEAD 8192u                /* bytes from the record that is read to where lines are asked for; the kernel maps 64 KiB at once, many times that */
+#define VSW_LINE 64u
+#define VSW_LONG 1280u                 /* records of more bytes on average: of them the first line each is asked for, not all */
 #define VSW_INTERFACES_MAX 65535u      /* burst.interface has 16 bits */
 #define VSW_NANOSECONDS 1000000000u
 #define VSW_LINKTYPE_ETHERNET 1u
@@ -120,6 +123,8 @@ struct vsw_walk {
     const uint8_t *base;               /* the byte with stream offset `base_offset` */
     uint64_t base_offset;
     const uint8_t *window;             /* when `at` comes here the next window is looked after */
+    uintptr_t asked;                   /* what lies before this address was asked for: it is on its way into the cache */
+    uint32_t mean;                     /* bytes of a record of the last burst */
     vsw_mapping *mapping;
     vsw_index *index;                  /* NULL: the walk does not know its frame numbers */
     uint64_t frame;                    /* number of the next frame */
@@ -333,6 +338,22 @@ static __attribute__((noinline)) void vsw_walk_window(vsw_walk *walk)
     walk->window = mapping->base + ((number + 1) << VSW_WINDOW_SHIFT);
 }
 
+/* Bytes from one that is asked for to the next. */
+static inline uint32_t vsw_walk_step(const vsw_walk *walk)
+{
+    return walk->mean > VSW_LONG ? walk->mean : VSW_LINE;
+}
+
+/* Asks for the bytes up to VSW_AHEAD from `at` on, but for those before `asked`; returns what is `asked` then.  A walk waits for each record that is
+ * not in the cache, since only its length says where the next one lies.  Asked for one behind the other lines come many at a time, so a record of which
+ * the beginning is read costs less with its other lines than without; but for long ones, of which the first line is asked for. */
+static inline __attribute__((always_inline)) uintptr_t vsw_walk_ask(uintptr_t asked, uint32_t step, const uint8_t *at)
+{
+    for (; asked < (uintptr_t)at + VSW_AHEAD; asked += step)
+        __builtin_prefetch((const void *)asked);
+    return asked;
+}
+
 /* Did the walk stop because the bytes are at their end? */
 static inline int vsw_walk_cut(const vsw_walk *walk)
 {
@@ -354,8 +375,15 @@ static uint32_t vsw_walk_next(vsw_source *source, vsw_burst *burst, uint32_t lim
     for (;;) {
         if (walk->mapping && walk->at >= walk->window)
             vsw_walk_window(walk);
+        const uint8_t *from = walk->at;
+        if (walk->asked < (uintptr_t)from)
+            walk->asked = (uintptr_t)from;
         uint32_t count = walk->scan(walk, burst, limit);
         if (count) {
+            uint32_t mean = (uint32_t)((uint64_t)(walk->at - from) / count);
+            if (mean > VSW_LONG && mean != walk->mean)
+                walk->asked = 0;        /* in step with the records again */
+            walk->mean = mean;
             walk->error = VSW_WALK_OK;  /* the next call comes to it again, with nothing before it */
             walk->frame += count;
             walk->left -= count;
