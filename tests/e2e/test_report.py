@@ -10,8 +10,14 @@ from typing import Any
 
 import pytest
 
+from tests.capture import writers
 from tests.cli.run import CAPTURE, TOPOLOGY, good
 from tests.replay.test_report import lab
+from vsw.measure.lab import bench_module
+from vsw.measure.traffic import Mix, write_capture
+from vsw.replay import report
+from vsw.replay.source import Source
+from vsw.switch.switch import Switch
 
 pytestmark = pytest.mark.e2e
 FLAGS = (
@@ -98,3 +104,35 @@ def test_hostile_names_stay_text(browser: Any, tmp_path: Path) -> None:
     assert "<img src=x onerror=alert(1)>" in run("return document.getElementById('topology').textContent")
     assert browser.get_log("browser") == []
     assert requests(browser) == {page.as_uri()}
+
+
+def test_what_there_is_nothing_of_is_said(browser: Any, tmp_path: Path) -> None:
+    page, capture = tmp_path / "report.html", tmp_path / "t.pcap"
+    capture.write_bytes(writers.pcap([(number, b"\xff" * 6 + bytes([2, 0, 0, 0, 0, 9]) + b"\x08\x06" + bytes(46), None) for number in (0, 9)]))
+    good("replay", TOPOLOGY, capture, "--ingress", "vmnic0", "--report", page)
+    opened(browser, page, "dark")
+    run = browser.execute_script
+    assert "Nothing left by an uplink." in run("return document.getElementById('balance').textContent")
+    assert "seconds after the first frame" in run("return document.getElementById('traffic').textContent")
+    assert browser.get_log("browser") == []
+
+
+def test_many_ports(browser: Any, tmp_path: Path) -> None:
+    module = bench_module(1000)
+    traffic = write_capture(module, tmp_path / "t.pcap", Mix(20_000, "imix"))
+    switch = Switch(module)
+    with Source([tmp_path / "t.pcap"]) as source:
+        result = switch.forward(source.frames, ingress=traffic.port_in, copies=True)
+        report.write(str(tmp_path / "report.html"), switch, result, source, "many")
+    opened(browser, tmp_path / "report.html", "light")
+    run = browser.execute_script
+    # Few enough to be told apart; all frames are in them.
+    names = run("return document.getElementById('traffic').data.map((one) => one.name)")
+    assert len(names) == 12
+    assert names[:2] == ["vmnic0", "vmnic1"]
+    assert names[-1] == f"{len(module.ports) - 11:,} others"
+    run("document.querySelector('button[data-unit=frames]').click()")
+    known = int((result.port_in != 0xFFFF).sum())
+    assert round(run("return document.getElementById('traffic').data.reduce((a, one) => a + one.y.reduce((b, c) => b + c, 0), 0) * seconds")) == known
+    assert "ms" in run("return document.querySelector('h1 small').textContent")
+    assert browser.get_log("browser") == []

@@ -64,6 +64,8 @@ def test_the_numbers_are_those_of_the_run() -> None:
     sent = {mac: int(rows["length"][(rows["src"] == np.frombuffer(bytes.fromhex(mac.replace(":", "")), np.uint8)).all(axis=1)].sum())
             for mac in {one["mac"] for one in data["talkers"]}}  # fmt: skip
     assert {one["mac"]: one["bytes"] for one in data["talkers"]} == sent
+    vlans = {port["name"]: port["vlan"] for port in data["ports"]}
+    assert (vlans["vmnic0"], vlans["web1.0"], vlans["router.0"]) == ("trunk all", "access 10", "trunk 10,20")
     assert [one["bytes"] for one in data["talkers"]] == sorted(sent.values(), reverse=True)
     addresses = [[entry.vlan, entry.mac.to_bytes(6).hex(":"), module.port(entry.port).name, "static"] for entry in module.static]
     assert data["addresses"] == addresses

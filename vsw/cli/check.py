@@ -86,7 +86,7 @@ def _module(module: Module) -> dict[str, Any]:
 
 
 def _port(module: Module, port: Port) -> dict[str, Any]:
-    from vsw.cli.show import ranges  # noqa: PLC0415
+    from vsw.config.words import ranges  # noqa: PLC0415
     from vsw.reference.decision import mac_text  # noqa: PLC0415
 
     return {

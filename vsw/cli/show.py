@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vsw.config.words import vlan_text
 from vsw.reference.decision import mac_text
 from vsw.verdicts import Reason
 
 if TYPE_CHECKING:
     from vsw.config.lab import Lab
-    from vsw.config.module import Module, Port
+    from vsw.config.module import Module
     from vsw.replay.explain import Explanation
     from vsw.switch.result import Result
 
@@ -82,30 +83,6 @@ def reasons(title: str, what: str, counts: Mapping[str, int], total: int) -> Tab
     most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     rows = [(name, count, share(count, total), Reason[name.upper()].sentence) for name, count in most_first]
     return table(title, ("reason", what, "share", "because"), rows, right=(what, "share"))
-
-
-def vlan_text(port: Port) -> str:
-    """A port's VLAN settings in a few words."""
-    vlan = port.vlan
-    if vlan.mode == "private":
-        return f"private {vlan.vid} {vlan.role}" + (f" {vlan.secondary}" if vlan.secondary else "")
-    if vlan.mode in ("access", "dot1q-tunnel"):
-        return f"{vlan.mode} {vlan.vid}"
-    native = f"{vlan.vid} of " if vlan.mode != "trunk" else ""
-    return f"{vlan.mode} {native}{ranges(vlan.vids)}"
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """``{1, 2, 3, 7}`` -> ``1-3,7``; ``all`` for every VID."""
-    found: list[list[int]] = []
-    for number in sorted(numbers):
-        if found and found[-1][1] == number - 1:
-            found[-1][1] = number
-        else:
-            found.append([number, number])
-    if found and found[0][0] <= 1 and found[0][1] >= 4094:
-        return "all"
-    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in found) or "none"
 
 
 def show_run(result: Result, interfaces: Sequence[str], ingress: str | None) -> None:

@@ -4,8 +4,7 @@ What is looked at is what :func:`vsw.classify` says of each frame, counted in nu
 writes down as TOML.
 
 - VMs are stations whose MAC address has the OUI of a hypervisor's maker (or one of the caller's own choice), as senders or receivers.  A capture
-without any is
-  taken to be of VMs throughout.
+  without any is taken to be of VMs throughout.
 - A VM that is seen with one VID (tagged or not) has an access port in that VLAN; one that is seen with several has a trunk that carries those.
 - Interfaces named ``HOST/SWITCH/PORT`` give hosts, switches and ports their names.  A port is an uplink if its name is a physical card's, or if
   no VM sent most of what came in by it.  An access port's own frames are untagged, so its VLAN is that of the frames from or to its VM that came in

@@ -11,6 +11,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from vsw.config.module import Port
 from vsw.config.values import format_mac
+from vsw.config.words import vlan_text
 from vsw.datapath.classify import classify
 from vsw.datapath.rows import ROW
 from vsw.datapath.source import FrameSource
@@ -90,11 +92,8 @@ def collect(switch: Switch, result: Result, source: Source, title: str) -> dict[
         "steps": steps,
         "totals": {name: summary[name] for name in ("frames", "delivered", "consumed", "copies")} | {"dropped": sum(summary["dropped"].values())},
         "ports": [_port(result, port) for port in ports] + ([_rest(result, ports)] if len(ports) < len(result.module.ports) else []),
-        "received": _by_port(result.port_in.astype(np.int64), at, lengths, place, steps),
-        "sent": _by_port(
-            result.copies["port"].astype(np.int64), at[result.copies["frame"].astype(np.int64)], result.copies["length"].astype(np.int64), place,
-            steps
-        ),
+        "received": _by_port(_received(result, at, lengths), place, steps),
+        "sent": _by_port(_sent(result, at), place, steps),
         "drops": _drops(result, at, place, steps),
         "reasons": {reason.name.lower(): reason.sentence for reason in Reason if reason},
         "talkers": talkers,
@@ -149,7 +148,7 @@ def _port(result: Result, port: Port) -> dict[str, Any]:
         "name": port.name,
         "label": html.escape(port.name),
         "kind": port.kind,
-        "vlan": port.vlan.mode + (f" {port.vlan.vid}" if port.vlan.mode != "trunk" else ""),
+        "vlan": vlan_text(port),
         "mac": None if port.effective_mac is None else format_mac(port.effective_mac),
         "rx": [int(counters.rx_frames[number]), int(counters.rx_bytes[number])],
         "tx": [int(counters.tx_frames[number]), int(counters.tx_bytes[number])],
@@ -163,26 +162,42 @@ def _rest(result: Result, ports: list[Port]) -> dict[str, Any]:
     rest = np.setdiff1d([port.number for port in result.module.ports], shown)
     name = f"{len(rest):,} others"
     return {
-        "name": name, "label": name, "kind": "others", "vlan": "", "mac": None,
+        "name": name, "label": name, "kind": "others", "count": len(rest), "vlan": "", "mac": None,
         "rx": [int(counters.rx_frames[rest].sum()), int(counters.rx_bytes[rest].sum())],
         "tx": [int(counters.tx_frames[rest].sum()), int(counters.tx_bytes[rest].sum())],
         "dropped": int(counters.port_dropped[rest].sum()),
     }  # fmt: skip
 
 
-def _by_port(
-    ports: NDArray[np.int64], at: NDArray[np.int64], lengths: NDArray[np.int64], place: NDArray[np.int64], steps: int
-) -> list[dict[str, Any]]:
-    """Frames and bytes of each port that is shown, by step of time."""
-    where = place[ports & 0xFFFF]
-    count = int(place.max(initial=0)) + 1
-    where = np.where(where == OTHERS, count, where)
+#: Port, step of time and length of each of some frames or copies.
+Part = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+
+def _received(result: Result, at: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator[Part]:
     # A frame that came in by no port is nobody's.
-    known = ports != 0xFFFF
-    key = where[known] * steps + at[known]
-    frames = np.bincount(key, minlength=(count + 1) * steps)[: (count + 1) * steps].reshape(count + 1, steps)
-    octets = np.bincount(key, weights=lengths[known], minlength=(count + 1) * steps)[: (count + 1) * steps].reshape(count + 1, steps)
-    return [{"frames": frames[row].tolist(), "bytes": octets[row].astype(np.int64).tolist()} for row in range(count + 1)]
+    known = np.flatnonzero(result.port_in != 0xFFFF)
+    yield result.port_in[known].astype(np.int64), at[known], lengths[known]
+
+
+def _sent(result: Result, at: NDArray[np.int64]) -> Iterator[Part]:
+    """In parts: a flood may have made thousands of copies of each frame."""
+    for start in range(0, len(result.copies), CHUNK):
+        copies = result.copies[start : start + CHUNK]
+        yield copies["port"].astype(np.int64), at[copies["frame"].astype(np.int64)], copies["length"].astype(np.int64)
+
+
+def _by_port(parts: Iterable[Part], place: NDArray[np.int64], steps: int) -> list[dict[str, Any]]:
+    """Frames and bytes of each port that is shown, by step of time."""
+    count = int(place.max(initial=0)) + 1
+    size = (count + 1) * steps
+    frames, octets = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    for ports, at, lengths in parts:
+        where = place[ports]
+        key = np.where(where == OTHERS, count, where) * steps + at
+        frames += np.bincount(key, minlength=size)
+        octets += np.bincount(key, weights=lengths, minlength=size).astype(np.int64)
+    by_port = zip(frames.reshape(-1, steps).tolist(), octets.reshape(-1, steps).tolist(), strict=True)
+    return [{"frames": one, "bytes": other} for one, other in by_port]
 
 
 def _drops(result: Result, at: NDArray[np.int64], place: NDArray[np.int64], steps: int) -> list[dict[str, Any]]:
