@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import vsw
-from tests.cli.run import CAPTURE, TOPOLOGY, forward, good, process, run
+from tests.cli.run import CAPTURE, TOPOLOGY, as_json, forward, good, process, run
 from vsw.replay.classified import COLUMNS
 from vsw.switch.result import COLUMNS as RESULT_COLUMNS
 
@@ -120,3 +120,21 @@ def test_columns_go_to_files_of_two_kinds(tmp_path: Path) -> None:
     done = run("replay", TOPOLOGY, CAPTURE, "--columns", tmp_path / "out.csv")
     assert done.returncode == 2
     assert "ends in .npz or .parquet" in done.stderr
+
+
+def test_one_object_holds_the_same(tmp_path: Path) -> None:
+    found = as_json("classify", CAPTURE, "--columns", ALL)
+    assert found["columns"] == list(COLUMNS)
+    assert found["problems"] == []
+    assert [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]] == lines("--columns", ALL)
+    assert as_json("classify", CAPTURE, "--where", "vlan == 4000")["rows"] == []
+    assert good("classify", CAPTURE, "--format", "json", "--out", tmp_path / "out.json") == ""
+    assert json.loads((tmp_path / "out.json").read_text())["rows"][:1] == [list(lines()[0].values())]
+    cut = tmp_path / "cut.pcapng"
+    cut.write_bytes(CAPTURE.read_bytes()[:5000])
+    done = run("classify", cut, "--json", "--tolerant")
+    assert done.returncode == 0
+    [problem] = json.loads(done.stdout)["problems"]
+    assert problem in done.stderr
+    assert (run("classify", cut, "--json").returncode, run("classify", cut, "--json").stdout) == (1, "")
+    assert run("classify", CAPTURE, "--json", "--format", "csv").returncode == 2

@@ -77,6 +77,7 @@ def _write(found: list[Checked], source: Source, folder: str) -> dict[str, str]:
     names = source.frames.interface_names() or [""]
     Path(folder).mkdir(parents=True, exist_ok=True)
     files = file_names({number: checked.rule.name for number, checked in enumerate(found)}, ".pcapng")
+    inputs.spare(source.paths, *(os.path.join(folder, name) for name in files.values()))  # noqa: PTH118
     written = {}
     for number, checked in enumerate(found):
         if not checked.holds:

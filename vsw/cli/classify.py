@@ -13,11 +13,12 @@ import typer
 
 from vsw.cli import completing
 from vsw.cli.ending import ends_well
-from vsw.cli.inputs import STRICT_HELP
+from vsw.cli.inputs import STRICT_HELP, spare
 from vsw.cli.progress import progress
 from vsw.errors import UsageError
 
 if TYPE_CHECKING:
+    from vsw.capture import Capture
     from vsw.replay.classified import Chunk
 
 SOURCE_HELP = "A capture: pcap or pcapng, also compressed with gzip or zstd; - is standard input."
@@ -32,6 +33,7 @@ class Form(StrEnum):
 
     TABLE = "table"
     CSV = "csv"
+    JSON = "json"
     JSONL = "jsonl"
     PARQUET = "parquet"
 
@@ -47,6 +49,7 @@ def classify(
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Write to this file, which appears when it is complete.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Frames at most.", show_default=f"{TABLE_ROWS} of a table, else all")] = None,
     strict: Annotated[bool, typer.Option("--strict/--tolerant", help=STRICT_HELP)] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object: --format json.")] = False,
 ) -> int:
     """Say what each frame is: addresses, tags, protocol, ports, length.  No topology is needed.
 
@@ -68,6 +71,11 @@ def classify(
     from vsw.replay.where import compile_where  # noqa: PLC0415
 
     names = column_names(columns)
+    spare((capture,), out)
+    if as_json:
+        if form not in (Form.TABLE, Form.JSON):
+            raise UsageError(f"--json is one form, --format {form.value} another")
+        form = Form.JSON
     test = None if where is None else compile_where(where)
     if form is Form.PARQUET and out is None:
         raise UsageError("--format parquet needs --out FILE")
@@ -82,12 +90,12 @@ def classify(
                 assert out is not None
                 write_parquet(parts, names, out)
             elif out is None:
-                _write(parts, names, form, sys.stdout, bounded)
+                _write(parts, names, form, sys.stdout, bounded, source)
             else:
                 from vsw.switch.arrow import unfinished  # noqa: PLC0415
 
                 with unfinished(out) as temporary, open(temporary, "x", encoding="utf-8") as file:  # noqa: PTH123
-                    _write(parts, names, form, file, bounded)
+                    _write(parts, names, form, file, bounded, source)
         problem = source.problem
     if problem is not None:
         complain(problem, "Warning")
@@ -101,7 +109,7 @@ def _watched(parts: Iterator[Chunk], step: Any) -> Iterator[Chunk]:
             step(int(part.frames[-1]), int(part.frames[-1]))
 
 
-def _write(parts: Iterator[Chunk], names: Sequence[str], form: Form, file: IO[str], bounded: bool) -> None:
+def _write(parts: Iterator[Chunk], names: Sequence[str], form: Form, file: IO[str], bounded: bool, source: Capture) -> None:
     from vsw.replay.classified import values  # noqa: PLC0415
 
     if form is Form.TABLE:
@@ -111,10 +119,21 @@ def _write(parts: Iterator[Chunk], names: Sequence[str], form: Form, file: IO[st
         writer.writerow(names)
         for part in parts:
             writer.writerows(zip(*values(part, names), strict=True))
-    else:
+    elif form is Form.JSONL:
         for part in parts:
             for row in zip(*values(part, names), strict=True):
                 file.write(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) + "\n")
+    else:
+        _object(parts, names, file, source)
+
+
+def _object(parts: Iterator[Chunk], names: Sequence[str], file: IO[str], source: Capture) -> None:
+    """One JSON object, whole or, where reading fails, not at all: ``columns``, ``rows`` [[value by column]], ``problems``."""
+    from vsw.replay.classified import values  # noqa: PLC0415
+
+    rows = [json.dumps(row, ensure_ascii=False) for part in parts for row in zip(*values(part, names), strict=True)]
+    problems = [] if source.problem is None else [str(source.problem)]
+    file.write(f'{{"columns": {json.dumps(list(names))}, "rows": [{", ".join(rows)}], "problems": {json.dumps(problems, ensure_ascii=False)}}}\n')
 
 
 def _table(rows: list[tuple[Any, ...]], names: Sequence[str], file: IO[str], bounded: bool) -> None:

@@ -50,6 +50,7 @@ def diff(
 
     if captures.count("-") > 1:
         raise UsageError("standard input can be read once")
+    inputs.spare((before, after, *captures), capture)
     events = [inputs.parse_at(text) for text in at or ()]
     (old, _), (new, _) = inputs.module_of(before, module), inputs.module_of(after, module)
     port = ingress

@@ -37,6 +37,7 @@ def infer(
     from vsw.replay.source import Source  # noqa: PLC0415
     from vsw.switch.arrow import unfinished  # noqa: PLC0415
 
+    inputs.spare(captures, out)
     with Source(captures, strict=strict) as source, progress("Reading", source.size) as step:
         source.keep()
         text, sketch = infer_text(source.captures, ", ".join(captures), local or (), step)

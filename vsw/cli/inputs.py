@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from vsw.errors import UsageError
@@ -55,6 +56,14 @@ def split_files(files: Iterable[str]) -> tuple[str | None, list[str]]:
     if captures.count("-") > 1:
         raise UsageError("standard input can be read once")
     return (topologies[0] if topologies else None), captures
+
+
+def spare(inputs: Iterable[str], *outputs: str | None) -> None:
+    """:class:`~vsw.errors.UsageError` if what is to be written is what is to be read: it would be gone."""
+    read = [Path(file) for file in inputs if file != "-"]
+    for output in map(Path, filter(None, outputs)):
+        if output.exists() and any(file.exists() and output.samefile(file) for file in read):
+            raise UsageError(f"{output} is read here, and would be replaced: choose another name")
 
 
 def parse_at(text: str) -> At:

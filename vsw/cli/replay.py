@@ -68,6 +68,7 @@ def replay(
     if report is not None:
         check_report()
     topology, captures = inputs.split_files(files)
+    inputs.spare(files, columns, report)
     events = [inputs.parse_at(text) for text in at or ()]
     known = None if topology is None else inputs.module_of(topology, module)
     with Source(captures, strict=strict) as source:
@@ -120,7 +121,9 @@ def _egress(module: Module, out: str | None, file_format: Format, captures: list
         return nullcontext()
     from vsw.replay.egress import Egress  # noqa: PLC0415
 
-    return Egress(module, out, format=file_format.value, comment=f"vsw replay of {', '.join(captures)}"[:4096])
+    egress = Egress(module, out, format=file_format.value, comment=f"vsw replay of {', '.join(captures)}"[:4096])
+    inputs.spare(captures, *egress.files.values())
+    return egress
 
 
 def as_object(result: Result, problems: list[CaptureError], files: dict[str, str], said: list[str]) -> dict[str, Any]:
