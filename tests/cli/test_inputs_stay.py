@@ -1,4 +1,4 @@
-"""What a command reads is there afterwards: an output that is one of the inputs is refused, before anything is written."""
+"""What a command reads is there afterwards: an output that is one of the inputs is refused; what can't be written is named."""
 
 from __future__ import annotations
 
@@ -44,3 +44,14 @@ def test_tags_may_be_written_in_place(tmp_path: Path) -> None:
     good("tag", "push", "--vid", "9", one, other)
     good("tag", "push", "--vid", "9", one, one)
     assert one.read_bytes() == other.read_bytes() != CAPTURE.read_bytes()
+
+
+@pytest.mark.parametrize(("name", "message"), [("no/out", "No such file or directory"), ("folder", "Is a directory")])
+def test_what_can_not_be_written_is_called_by_its_name(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "folder").mkdir()
+    for arguments in (("classify", CAPTURE, "--format", "csv"), ("infer", CAPTURE), ("classify", CAPTURE, "--format", "parquet")):
+        if "parquet" in arguments:
+            pytest.importorskip("pyarrow", reason="needs the extra arrow: pyarrow")
+        done = run(*arguments, "--out", tmp_path / name)
+        assert (done.returncode, done.stderr) == (1, f"Error: {tmp_path / name}: {message}\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

@@ -48,6 +48,11 @@ def unfinished(path: str) -> Iterator[str]:
     try:
         yield temporary
         os.replace(temporary, target)  # noqa: PTH105
+    except OSError as error:
+        if error.errno is None or temporary not in str(error):
+            raise
+        # What was asked for is named, not what it would have been called until it is complete.
+        raise OSError(error.errno, os.strerror(error.errno), path) from error
     finally:
         with suppress(OSError):
             os.unlink(temporary)  # noqa: PTH108
