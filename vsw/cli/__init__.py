@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """The command ``vsw``; ends the process."""
-    from vsw.cli.app import COMMANDS, application  # noqa: PLC0415
+    from vsw.cli.app import COMMANDS, application, overview  # noqa: PLC0415
     from vsw.cli.ending import start  # noqa: PLC0415
     from vsw.cli.shells import answer  # noqa: PLC0415
 
     start()
     wanted = sys.argv[1:2]
-    # Help, completion and what is no command need all of them.
-    app = application(wanted if set(wanted) & set(COMMANDS) else COMMANDS)
+    if "_VSW_COMPLETE" in os.environ:
+        app = application()
+    elif set(wanted) & set(COMMANDS):
+        app = application(wanted)
+    else:
+        app = overview()
     answer(lambda: app(prog_name="vsw"))

@@ -5,7 +5,7 @@ Each is a file of its own, and making all of them ready takes longer than most o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Annotated
 
@@ -59,6 +59,31 @@ def vsw(
 
 def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
     """``vsw`` with these commands."""
+    app = _bare()
+    for name in names:
+        command = _load(name)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command)
+        else:
+            app.command(name)(command)
+    return app
+
+
+def overview() -> typer.Typer:
+    """``vsw`` with commands that say what they are and take nothing: what all of them take is most of the work that ``vsw --help`` would make."""
+    app = _bare()
+    for name in COMMANDS:
+        command = _load(name)
+
+        def nothing() -> None:
+            pass
+
+        nothing.__doc__ = command.info.help if isinstance(command, typer.Typer) else command.__doc__
+        app.command(name)(nothing)
+    return app
+
+
+def _bare() -> typer.Typer:
     # Plain help: rich is slow to import, and is needed for tables only.
     app = typer.Typer(
         name="vsw",
@@ -68,11 +93,9 @@ def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     )
     app.callback()(vsw)
-    for name in names:
-        module, attribute = COMMANDS[name]
-        command = getattr(import_module(module), attribute)
-        if isinstance(command, typer.Typer):
-            app.add_typer(command)
-        else:
-            app.command(name)(command)
     return app
+
+
+def _load(name: str) -> typer.Typer | Callable[..., int]:
+    module, attribute = COMMANDS[name]
+    return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
