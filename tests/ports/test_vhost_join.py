@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.ports.test_vhost_offload import ACK, CWR, FIN, PSH, header, ones_sum, packet, pseudo, read
+from tests.virtio.front_end import GUEST, NEXT, WRITE
 from tests.virtio.nic import Nic
 from vsw.ports.vhost_user import VhostUserPort
 from vsw.virtio.messages import Feature
@@ -243,4 +244,19 @@ def test_any_mixture_arrives_in_order(port: VhostUserPort, seed: int) -> None:
     assert len(got) < len(frames)
     assert len(got) == len(frames) - port.counters()["tx_joined_frames"]
     assert sum(len(frame) for _, frame in got) == port.counters()["tx_bytes"] - port.counters()["tx_joined_bytes"]
+    nic.close()
+
+
+def test_a_ring_that_fails_at_a_segment_takes_nothing_more(port: VhostUserPort) -> None:
+    """The chain where the second segment would go leads beyond the table: nothing is written where the frames before went, or anywhere."""
+    nic = Nic(port.path, wanted=int(ALL), entries=4)
+    ring = nic.rings[0]
+    ring.put_descriptor(3, GUEST + nic.buffers[0][3], nic.room, NEXT | WRITE, 99)
+    frames = [bytes(60), *flow(4, [1448] * 2), *flow(4, [1448] * 2, seed=2)]
+    port.write(frames)
+    got = nic.receive_whole()
+    assert [one for head, frame in got for one in cut(head, frame)] == frames[:3]
+    counted = port.counters()
+    assert (counted["tx_frames"], counted["tx_bytes"]) == (3, sum(map(len, frames[:3])))
+    assert counted["drops"] == {"tx_refused": 2}
     nic.close()

@@ -358,7 +358,11 @@ static inline void vsw_vhost_transmit_ring(vsw_vhost *v, vsw_ring *ring, const v
                 continue;
             }
             alone = i + run;
-            if (ring->fault) waiting = taken;
+            if (ring->fault) {
+                vsw_live_drop(&v->live, VSW_DROP_TX_REFUSED, 1);
+                waiting = taken;
+                continue;
+            }
         }
         if (at == looked) {
             looked = waiting - taken < VSW_NET_AHEAD ? waiting - taken : VSW_NET_AHEAD;
