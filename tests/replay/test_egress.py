@@ -157,6 +157,27 @@ def test_what_is_refused(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["db1.0.pcapng", "file"]
 
 
+@pytest.mark.parametrize("end", ["close", "discard"])
+def test_nothing_more_after_the_end(tmp_path: Path, end: str) -> None:
+    egress = Egress(MODULE, tmp_path)
+    switch = vsw.Switch(MODULE)
+    with vsw.open_capture(CAPTURE) as trace:
+        switch.forward(trace, egress=egress)
+        getattr(egress, end)()
+        with pytest.raises(vsw.UsageError, match="closed"):
+            switch.forward(trace, egress=egress)
+
+
+def test_nothing_more_after_a_failure(tmp_path: Path) -> None:
+    """Without memory for a buffer: what comes afterwards is refused for the same reason."""
+    switch, egress = vsw.Switch(MODULE), Egress(MODULE, tmp_path, room=1 << 62)
+    with vsw.open_capture(CAPTURE) as trace:
+        for _ in range(2):
+            with pytest.raises(OSError, match="memory") as failed:
+                switch.forward(trace, egress=egress)
+            assert failed.value.filename in egress.files.values()
+
+
 @pytest.mark.parametrize(
     ("names", "files"),
     [

@@ -132,7 +132,10 @@ cdef class Egress:
 
     @property
     def sink(self):
-        """Address of the ``vsw_sink``."""
+        """Address of the ``vsw_sink``.  Raises :class:`~vsw.errors.UsageError` once closed or discarded, OSError once a copy could not be written."""
+        if self.staging is None:
+            raise UsageError(f"the egress captures in {self.folder} are closed: they take no more frames")
+        self.check()
         return <uintptr_t>&self.egress.sink
 
     def check(self):
