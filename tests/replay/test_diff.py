@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+from hashlib import blake2b
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,8 @@ from tests.differential.captures import frames_of as frames_of_capture
 from tests.differential.strategies import Scenario, scenarios
 from vsw.capture import PcapWriter
 from vsw.config.dialects import Security
-from vsw.config.module import Module, Vlan
+from vsw.config.module import Module, Port, StaticEntry, Vlan
+from vsw.measure.lab import bench_module
 from vsw.reference.decision import Decision
 from vsw.reference.switch import ReferenceSwitch
 from vsw.replay.changes import KINDS as NUMBERS
@@ -233,6 +236,28 @@ def test_a_run_that_fails_does_not_leave_the_other_waiting(changed: Path) -> Non
     ports = tuple(dataclasses.replace(port, name=f"new.{port.name}") for port in after.ports)
     with Source([CAPTURE]) as source, pytest.raises(vsw.UsageError, match="no port"):
         diff(before, dataclasses.replace(after, ports=ports), source, ingress=before.ports[0].name)
+
+
+def test_no_frame_hides_behind_its_own_bytes(tmp_path: Path) -> None:
+    """Where the hash of a copy multiplies what these bytes make 0, with the port's name and the tag as the other factor."""
+    module, mac = bench_module(8, vnics=8, vlans=1), 0x020000000001
+    sender, receiver, other = module.ports[2:5]
+    front = mac.to_bytes(6) + (sender.mac or 0).to_bytes(6)
+    named = int.from_bytes(blake2b(receiver.name.encode(), digest_size=8).digest())
+    moved, retagged = 0x9E3779B97F4A7C15.to_bytes(8, "little"), bytes.fromhex("0800 0000") + (0xA0761D6478BD642F ^ named).to_bytes(8, "little")
+
+    def made(vid: int, to: Port, carried: Vlan) -> Module:
+        changed = {sender: Vlan("access", vid), receiver: carried, other: carried}
+        ports = tuple(dataclasses.replace(port, vlan=changed.get(port, port.vlan)) for port in module.ports)
+        return dataclasses.replace(module, ports=ports, static=(*module.static, StaticEntry(None, mac, to.number)))
+
+    access, trunk = Vlan("access", 1), Vlan("trunk", vids=frozenset({1, 2}))
+    for body, before, after, kind in (
+        (moved, made(1, receiver, access), made(1, other, access), "moved_port"),
+        (retagged, made(1, receiver, trunk), made(2, receiver, trunk), "retagged"),
+    ):
+        frames = [SimpleNamespace(data=front + body + bytes(40), time=0, length=None)]
+        assert compared(before, after, write(tmp_path / kind, frames), ingress=sender.name).by_kind() == {kind: 1}
 
 
 def test_many_groups() -> None:

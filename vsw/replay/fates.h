@@ -33,9 +33,10 @@ typedef struct vsw_fates {
     const uint64_t *names;         /* [ports] */
 } vsw_fates;
 
+/* A factor of 0, which frames may be made for, leaves the other one. */
 static inline uint64_t vsw_fate_mix(uint64_t a, uint64_t b) {
     unsigned __int128 product = (unsigned __int128)(a ^ UINT64_C(0x9E3779B97F4A7C15)) * (b ^ UINT64_C(0xA0761D6478BD642F));
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
+    return (uint64_t)product ^ (uint64_t)(product >> 64) ^ a ^ (b << 32 | b >> 32);
 }
 
 static inline int vsw_fates_copy(vsw_sink *sink, const vsw_copy *copy, const uint8_t *data, uint32_t captured, int64_t time) {
