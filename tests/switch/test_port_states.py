@@ -11,7 +11,7 @@ import vsw
 from tests.golden.build import access, module, port, team, uplink
 from tests.golden.frames import frame
 from vsw.config.module import Module
-from vsw.datapath.tables import Delta
+from vsw.datapath.tables import TEAM_MEMBERS, Delta
 from vsw.measure.lab import bench_module
 from vsw.switch.compile import compile_module
 
@@ -67,3 +67,20 @@ def test_numbers_far_apart_make_the_tables_that_near_ones_make() -> None:
     assert np.flatnonzero(tables.receive.any(axis=1)).tolist() == np.flatnonzero(tables.accept.any(axis=1)).tolist() == [0, 4000]
     group = tables.groups[tables.vlans[10]["group"]]
     assert tables.members[group["start"] : group["start"] + group["count"]].tolist() == [0, 4000]
+
+
+def test_a_configuration_that_is_refused_changes_nothing() -> None:
+    """Ports that it does not have are there still; those that it adds are not."""
+    before = teamed("port-id")
+    switch = vsw.Switch(before)
+    switch.set_port(7, False)
+    many = tuple(uplink(number) for number in range(6, 6 + TEAM_MEMBERS + 2))
+    after = module("vsw", (*(replace(one, team=0) for one in PORTS[1:]), *many), teams=(team("port-id", tuple(one.number for one in many)),))
+    with pytest.raises(vsw.UsageError, match="65 usable members, at most 64"):
+        switch.reconfigure(after)
+    assert [(one.name, usable) for one, usable in switch.teams()] == [(before.teams[0].name, [6, 8])]
+    for number, up in [(0, False), (7, True), (0, True)]:
+        switch.set_port(number, up)
+        assert switch.is_up(number) == up
+    with pytest.raises(vsw.UsageError, match="no port 9"):
+        switch.set_port(9, False)

@@ -87,16 +87,19 @@ class Switch:
             return [(state.team, state.usable()) for state in self._teams.values()]
 
     def reconfigure(self, module: Module) -> None:
-        """Take a new configuration of the same module: counters, learned addresses and the states of ports stay, by port number."""
+        """Take a new configuration of the same module: counters, learned addresses and the states of ports stay, by port number.
+
+        Raises :class:`~vsw.errors.UsageError` for what can't be compiled; all is as before then.
+        """
         with self._lock:
             self._see_guards()
-            states = dict(self._up)
-            self._up = {port.number: states.get(port.number, port.up) for port in module.ports}
-            old, self._teams = self._teams, {index: TeamState(team, self._up) for index, team in enumerate(module.teams)}
-            for index, state in self._teams.items():
+            up = {port.number: self._up.get(port.number, port.up) for port in module.ports}
+            old, teams = self._teams, {index: TeamState(team, up) for index, team in enumerate(module.teams)}
+            for index, state in teams.items():
                 if index in old and old[index].team == state.team:
                     state.active, state.standby = old[index].active, old[index].standby
-            self._update(module)
+            self._tables = self._update(module, teams, up)
+            self.module, self._teams, self._up = module, teams, up
 
     def _see_guards(self) -> None:
         """A BPDU guard shuts its port in the datapath; states and tables follow, and the rows that are made of them next do not open it."""
@@ -105,19 +108,18 @@ class Switch:
                 self._up[port.number] = False
                 self._tables.ports["flags"][port.number] &= ~np.uint32(UP)
 
-    def _update(self, module: Module) -> None:
-        change = compile_change(self.module, module, self._tables, self._teams, self._up)
+    def _update(self, module: Module, teams: dict[int, TeamState], up: dict[int, bool]) -> Tables:
+        """Have the datapath do as the module says; returns its tables then."""
+        change = compile_change(self.module, module, self._tables, teams, up)
         if change is not None:
             self._datapath.apply(change.delta)
-            self.module, self._tables = module, change.tables
-            return
-        tables = compile_module(module, self._teams, self._up)
-        self.module = module
+            return change.tables
+        tables = compile_module(module, teams, up)
         if _same_shape(self._tables, tables):
             self._datapath.apply(Delta.between(self._tables, tables))
         else:
             self._datapath.program(tables)
-        self._tables = tables
+        return tables
 
     def reset(self) -> None:
         """Forget learned addresses, counters and port states."""
