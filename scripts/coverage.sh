@@ -10,11 +10,15 @@ python=$(realpath -s "$1")
 shift
 jobs=${JOBS:-2}
 tree=$PWD/build/coverage
+captures=${VSW_CAPTURES:-$PWD/../shared/captures}
 
 scripts/copy_tree.sh "$tree"
 cd "$tree"
 VSW_COVERAGE=1 VSW_JOBS=$jobs "$python" setup.py -q build_ext --inplace -j "$jobs"
-export PYTHONPATH=$tree VSW_COVERED=1 VSW_PATIENCE=10
+export PYTHONPATH=$tree VSW_PATIENCE=10 VSW_CAPTURES=$captures
+# What tests compile of the headers counts too; the compiler notes beside these what it counts.
+mkdir -p "$tree/probes"
+export CFLAGS="--coverage -dumpdir $tree/probes/"
 
 # Tracing of compiled code and workers of xdist do not go together: each folder of tests is a process of its own, and what they counted is added up.
 parts=()

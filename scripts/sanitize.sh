@@ -8,6 +8,7 @@ python=$(realpath -s "$1")
 shift
 jobs=${JOBS:-2}
 tree=$PWD/build/sanitize
+captures=${VSW_CAPTURES:-$PWD/../shared/captures}
 
 scripts/copy_tree.sh "$tree"
 cd "$tree"
@@ -34,7 +35,7 @@ done
 export LD_PRELOAD=${preload# }
 # The interpreter itself never frees all; pymalloc would hide overruns of bytes objects.
 export ASAN_OPTIONS=detect_leaks=0:abort_on_error=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-export PYTHONMALLOC=malloc PYTHONPATH=$tree VSW_SANITIZED=1 VSW_PATIENCE=10
+export PYTHONMALLOC=malloc PYTHONPATH=$tree VSW_SANITIZED=1 VSW_PATIENCE=10 VSW_CAPTURES=$captures
 "$python" - "$tree" <<'CHECK'
 import ctypes, sys
 from pathlib import Path

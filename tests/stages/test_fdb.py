@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import random
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -29,7 +31,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     target = tmp_path_factory.mktemp("fdb") / "fdb_probe.so"
     source = Path(__file__).with_name("fdb_probe.c")
     command = [str(COMPILER), "-std=gnu11", "-O1", "-Wall", "-Wno-unused-function", "-shared", "-fPIC", f"-I{ROOT}", str(source), "-o", str(target)]
-    subprocess.run(command, check=True)
+    subprocess.run([*command, *shlex.split(os.environ.get("CFLAGS", ""))], check=True)
     found = ctypes.CDLL(str(target))
     number, pointer, signed = ctypes.c_uint64, ctypes.c_void_p, ctypes.c_int64
     for name, result, *arguments in (
