@@ -1,9 +1,9 @@
 """Builds the extensions; everything else about the project stands in pyproject.toml.
 
 Switches, as environment variables: ``VSW_DEBUG=1`` (checks on, no optimisation), ``VSW_SANITIZE=1`` (AddressSanitizer and
-UBSan), ``VSW_FUZZ=1`` (those, and what libFuzzer wants to know; with ``CC=clang``), ``VSW_COVERAGE=1`` (line tracing of the ``.pyx`` files and gcov
-of the C headers), ``VSW_SKIP_BUILD=1`` (metadata only, for an editable installation whose extensions ``build_ext --inplace`` builds), ``VSW_JOBS=N``
-(processes that translate to C).
+UBSan), ``VSW_FUZZ=1`` (those, and what libFuzzer wants to know; with ``CC=clang``), ``VSW_COVERAGE=1`` (counted by gcov),
+``VSW_SKIP_BUILD=1`` (metadata only, for an editable installation whose extensions ``build_ext --inplace`` builds), ``VSW_JOBS=N`` (processes that
+translate to C).
 """
 
 import os
@@ -32,7 +32,6 @@ DIRECTIVES = {
     "initializedcheck": CHECKED,
     "cdivision": True,
     "embedsignature": True,
-    "linetrace": COVERAGE,
 }
 
 
@@ -79,14 +78,12 @@ def headers(source: Path) -> list[str]:
 
 
 def extensions() -> list[Extension]:
-    macros = [("CYTHON_TRACE_NOGIL", "1")] if COVERAGE else []
     return [
         Extension(
             ".".join(path.relative_to(ROOT).with_suffix("").parts),
             [str(path.relative_to(ROOT))],
             include_dirs=["."],
             depends=headers(path),
-            define_macros=macros,
             extra_compile_args=compiler_arguments(),
             extra_link_args=linker_arguments(),
         )

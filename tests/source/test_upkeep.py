@@ -42,3 +42,41 @@ def test_a_seeded_mistake_has_its_place(mutant: Any) -> None:
 def test_a_target_that_a_page_names_exists(path: Path) -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {word for words in NAMED.findall(path.read_text()) for word in words.split()} <= targets
+
+
+GENERATED = """\
+/* "vsw/a.pyx":7
+ *
+ * def half(int n):             # <<<<<<<<<<<<<<
+ *     if n & 1:
+ */
+static PyObject *half(int n) {
+  /* "vsw/a.pyx":8
+ * def half(int n):
+ *     if n & 1:             # <<<<<<<<<<<<<<
+ *         raise ValueError
+ */
+  if (n & 1) {
+    /* "vsw/a.pyx":9
+ *     if n & 1:
+ *         raise ValueError             # <<<<<<<<<<<<<<
+ *     return n >> 1
+ */
+    raise();
+    goto __pyx_L1_error;
+  }
+  __pyx_L3:;
+  cleanup();
+  /* function exit code */
+  leave();
+}
+"""
+
+
+def test_the_line_that_c_was_made_from_is_found(tmp_path: Path) -> None:
+    """What `make coverage` says of a .pyx file rests on it."""
+    file = tmp_path / "a.c"
+    file.write_text(GENERATED)
+    found = runpy.run_path(str(ROOT / "scripts" / "reached.py"))["sources"](file)
+    code = {number: found[number] for number, text in enumerate(GENERATED.splitlines(), start=1) if text.endswith((";", "{")) and number in found}
+    assert code == {12: ("vsw/a.pyx", 8), 18: ("vsw/a.pyx", 9), 19: ("vsw/a.pyx", 9)}
