@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -191,9 +193,40 @@ def test_standard_input(write):
 
 
 def test_a_pipe_that_does_not_block(piped):
-    file = piped(*(PLAIN["pcapng"][i : i + 5000] for i in range(0, len(PLAIN["pcapng"]), 5000)))
-    os.set_blocking(file.fileno(), False)
-    assert triples(open_capture(file)) == FRAMES
+    for ask in (iter, len):
+        file = piped(*(PLAIN["pcapng"][i : i + 5000] for i in range(0, len(PLAIN["pcapng"]), 5000)))
+        os.set_blocking(file.fileno(), False)
+        capture = open_capture(file)
+        assert ask is iter or len(capture) == len(FRAMES)
+        assert triples(capture) == FRAMES
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_stream_that_breaks(write, pack):
+    """A peer that goes with something unread resets the stream: what came before counts, and the reason is told."""
+    content = pack(PLAIN["pcap"])[:5000]
+    reason = f"reading failed: {os.strerror(errno.ECONNRESET)}"
+
+    def broken(content):
+        near, far = socket.socketpair()
+        near.send(b"never read")
+        far.sendall(content)
+        far.close()
+        return stack.enter_context(os.fdopen(near.detach(), "rb", buffering=0))
+
+    with ExitStack() as stack:
+        for ask in (iter, len):
+            capture = open_capture(broken(content), strict=False)
+            count = len(capture) if ask is len else None
+            read = triples(capture)
+            assert read == FRAMES[: len(read)]
+            assert len(read) == len(open_capture(write(content), strict=False)) > 50
+            assert count in (None, len(read))
+            assert reason in str(capture.problem)
+            with pytest.raises(CaptureError, match=reason):
+                triples(open_capture(broken(content)) if ask is iter else list(open_capture(broken(content))))
+        with pytest.raises(CaptureError, match=f"at byte 0: {reason}"):
+            open_capture(broken(b""))
 
 
 def test_interrupt_while_a_pipe_is_silent():

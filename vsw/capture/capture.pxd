@@ -19,7 +19,7 @@ cdef class CaptureFile:
     cdef readonly uint32_t scale
     cdef readonly uint32_t snaplen
     cdef readonly uint32_t fcs
-    cdef object tail                          # what ended a compressed stream before the capture did: a message, or None
+    cdef object tail                          # what ended a spooled stream before the capture did: a message, or None
     cdef object peaks                         # greatest time of each VSW_CHECKPOINT frames: a memoryview of int64, or None
     cdef object spooling                      # a lock
     cdef uint8_t *kept                        # a pipe's interface descriptions

@@ -129,11 +129,7 @@ cdef class CaptureFile:
 
     def expand(self, source, kind):
         with spooling.temporary() as target:
-            if kind is None:
-                for piece in source:
-                    target.write(piece)
-            else:
-                self.tail = spooling.expand(source, kind, target)
+            self.tail = spooling.copy(source, target) if kind is None else spooling.expand(source, kind, target)
             target.flush()
             if os.fstat(target.fileno()).st_size == 0:
                 raise self.error(0, self.tail or f"the {kind} stream is empty, expected a pcap or pcapng file in it", 0)

@@ -7,6 +7,7 @@ memory), so that what is in memory stays bounded however long the capture is.
 from __future__ import annotations
 
 import os
+import select
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,6 +22,10 @@ STEP = {"gzip": 16 << 10, "zstd": 2 << 10}
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 ZSTD_SKIPPABLE = b"\x2a\x4d\x18"  # after a byte 0x50 to 0x5F
+
+
+class Broken(Exception):  # noqa: N818  (what happened to the stream)
+    """A source can't be read on; the message says why."""
 
 
 class _Decompressor(Protocol):
@@ -50,16 +55,36 @@ def pieces(descriptor: int, before: bytes = b"") -> Iterator[bytes]:
     """``before``, then all that can be read from a pipe."""
     if before:
         yield before
-    while piece := os.read(descriptor, CHUNK):
+    while piece := _read(os.read, descriptor, CHUNK):
         yield piece
 
 
 def file_pieces(descriptor: int) -> Iterator[bytes]:
     """All of a file, whatever its position is, which stays as it is."""
     at = 0
-    while piece := os.pread(descriptor, CHUNK, at):
+    while piece := _read(os.pread, descriptor, CHUNK, at):
         yield piece
         at += len(piece)
+
+
+def _read(call: Callable[..., bytes], descriptor: int, *arguments: int) -> bytes:
+    while True:
+        try:
+            return call(descriptor, *arguments)
+        except BlockingIOError:
+            select.select([descriptor], [], [])
+        except OSError as error:
+            raise Broken(f"reading failed: {error.strerror}") from error
+
+
+def copy(source: Iterator[bytes], target: IO[bytes]) -> str | None:
+    """As :func:`expand`, of what is not compressed."""
+    try:
+        for piece in source:
+            target.write(piece)
+    except Broken as broken:
+        return str(broken)
+    return None
 
 
 def expand(source: Iterator[bytes], kind: str, target: IO[bytes]) -> str | None:
@@ -67,6 +92,13 @@ def expand(source: Iterator[bytes], kind: str, target: IO[bytes]) -> str | None:
 
     Returns ``None``, or what was wrong with the stream; all that came out before is in ``target`` then.
     """
+    try:
+        return _expand(source, kind, target)
+    except Broken as broken:
+        return str(broken)
+
+
+def _expand(source: Iterator[bytes], kind: str, target: IO[bytes]) -> str | None:
     new: Callable[[], _Decompressor] = _gzip if kind == "gzip" else _zstd
     member: _Decompressor | None = None
     taken = 0
