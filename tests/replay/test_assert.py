@@ -180,7 +180,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "Rules: 2, broken: 2" in done.stdout
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["balance_of: uplinks.pcapng", "drops 1.pcapng"]
-    assert "1 frames break 'drops 1', without any one of them it holds" in done.stdout
+    assert "1 frame breaks 'drops 1', without it it holds" in done.stdout
     (tmp_path / "rules.toml").write_text('[[rules]]\nkind = "no_uplink_reflection"\n')
     assert "broken: 0" in good("assert", TOPOLOGY, CAPTURE, tmp_path / "rules.toml")
 

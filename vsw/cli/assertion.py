@@ -121,7 +121,9 @@ def _show(found: list[Checked], written: dict[str, str]) -> None:
     out.print(table(f"Rules: {len(found):,}, broken: {broken:,}", ("", "rule", "kind", "frames", "first"), rows, right=("frames", "first")))
     for checked in found:
         if checked.rule.name in written:
-            print(f"{written[checked.rule.name]}: {len(checked.minimal):,} frames break {checked.rule.name!r}, without any one of them it holds")
+            one = len(checked.minimal) == 1
+            who, them = ("1 frame breaks", "it") if one else (f"{len(checked.minimal):,} frames break", "any one of them")
+            print(f"{written[checked.rule.name]}: {who} {checked.rule.name!r}, without {them} it holds")
 
 
 def _first(checked: Checked) -> str:
