@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.patience import PATIENCE
+from tests.ports.test_vhost_join import flow
 from tests.virtio.fuzz import attack
 from tests.virtio.nic import Nic
 from vsw.disk.blocks import MemoryBlocks
@@ -26,6 +27,8 @@ from vsw.ports.vhost_user import VhostUserPort
 KINDS = ("port", "blk", "scsi")
 QUICK = 60
 STEPS = 150
+SEGMENT = flow(4, [1448, 1448, 100])
+"""Frames that are joined for a guest that takes segments."""
 
 
 class Victims:
@@ -45,7 +48,7 @@ class Victims:
     def poke(self) -> None:
         """What the run loop does with the port that is attacked."""
         self.port.read()
-        self.port.write([bytes(12) + bytes([8, 0]) + bytes(46), bytes(12) + bytes([8, 0]) + bytes(1400)])
+        self.port.write([bytes(12) + bytes([8, 0]) + bytes(46), *SEGMENT, bytes(12) + bytes([8, 0]) + bytes(1400), *SEGMENT])
         self.port.wait(0)
 
     def attack(self, kind: str, seed: int) -> None:
