@@ -73,6 +73,12 @@ def test_version_and_help() -> None:
     assert process("--help").stdout.startswith("Usage: vsw ")
 
 
+def test_a_command_behind_two_hyphens() -> None:
+    topology = ROOT / "examples/two-vlans.toml"
+    assert process("--", "check", topology).stdout == process("check", topology).stdout != ""
+    assert process("--", "replay").returncode == 2
+
+
 def test_the_overview_says_what_all_commands_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", environment()["COLUMNS"])
     assert sorted(process("--help").stdout.splitlines()) == sorted(good("--help").splitlines())  # groups come last where all is ready

@@ -13,7 +13,7 @@ def main() -> None:
     from vsw.cli.shells import answer  # noqa: PLC0415
 
     start()
-    wanted = sys.argv[1:2]
+    wanted = [word for word in sys.argv[1:] if word != "--"][:1]
     if "_VSW_COMPLETE" in os.environ:
         app = application()
     elif set(wanted) & set(COMMANDS):
