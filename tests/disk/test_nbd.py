@@ -522,3 +522,13 @@ def test_raw_files_pass_by_python(place: Path) -> None:
         assert (writes, bytes_written) == (10, 40960)
         assert reads + session.requests == 11  # a file system that can't tell what is cached sends reads to the pool
         assert bytes_read == reads * 4096
+
+
+def test_a_server_that_does_not_come_to_be_leaves_no_socket(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("vsw.disk.serve.listen.socket.socketpair", none_left)
+    with MemoryBlocks(1 << 20) as blocks, pytest.raises(OSError, match="Too many open files"):
+        NbdServer([Export("disk", blocks)], unix=place / "early.sock")
+    assert not (place / "early.sock").exists()

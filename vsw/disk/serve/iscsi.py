@@ -92,15 +92,15 @@ class IscsiServer:
         try:
             for host, port in listen:
                 listeners.append(listen_tcp(host, port))
+            if not listeners:
+                raise UsageError("an iSCSI server needs an address to listen on")
+            self._pool = ThreadPoolExecutor(POOL, "vsw-iscsi-work")
+            self._reception = Reception("iscsi", listeners, most_connections, self._begin)
+            self._reception.start()
         except BaseException:
             for listener in listeners:
                 close_listener(listener)
             raise
-        if not listeners:
-            raise UsageError("an iSCSI server needs an address to listen on")
-        self._pool = ThreadPoolExecutor(POOL, "vsw-iscsi-work")
-        self._reception = Reception("iscsi", listeners, most_connections, self._begin)
-        self._reception.start()
 
     # Exports.
 

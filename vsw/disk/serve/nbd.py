@@ -87,13 +87,13 @@ class NbdServer:
             listeners += [listen_tcp(host, port) for host, port in tcp]
             if not listeners:
                 raise UsageError("an NBD server needs a unix socket or an address to listen on")
+            self._pool = ThreadPoolExecutor(POOL, "vsw-nbd-work")
+            self._reception = Reception("nbd", listeners, most_connections, self._begin)
+            self._reception.start()
         except BaseException:
             for listener in listeners:
                 close_listener(listener)
             raise
-        self._pool = ThreadPoolExecutor(POOL, "vsw-nbd-work")
-        self._reception = Reception("nbd", listeners, most_connections, self._begin)
-        self._reception.start()
 
     # Exports.
 
