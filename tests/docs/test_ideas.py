@@ -7,6 +7,7 @@ import re
 import pytest
 import typer.main
 
+from tests.cli.run import good
 from tests.source.tree import ROOT
 from vsw.cli.app import application
 
@@ -31,6 +32,15 @@ def test_what_it_names_exists(row: list[str]) -> None:
                 break
             assert word in found.commands, command
             found = found.commands[word]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
+def test_what_can_be_seen_is_seen(row: list[str]) -> None:
+    for command in re.findall(r"`vsw (check examples/[^`]+)`", row[2]):
+        assert "no problems" in good(*command.split())
+    tutorial = (ROOT / "docs" / "learn" / "tutorial.md").read_text()
+    for steps in re.findall(r"tutorial steps? ([0-9]+(?: and [0-9]+)?)", row[2]):
+        assert all(f"\n## {step}. " in tutorial for step in steps.split(" and "))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
