@@ -6,6 +6,7 @@ be done wrong on purpose: ``send`` takes any message, ``memory`` any bytes.
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import select
@@ -129,6 +130,14 @@ class FrontEnd:
         self.used = at + size
         return at
 
+    # The device looks at indices meanwhile, so that both bytes have to change at once (struct writes zeros first).
+
+    def put16(self, place: int, value: int) -> None:
+        ctypes.c_uint16.from_buffer(self.memory, place).value = value
+
+    def get16(self, place: int) -> int:
+        return ctypes.c_uint16.from_buffer(self.memory, place).value
+
     def write_config(self, offset: int, data: bytes) -> None:
         self.send(Request.SET_CONFIG, CONFIG_HEAD.pack(offset, len(data), 0) + data)
 
@@ -203,7 +212,7 @@ class DriverRing:
         os.eventfd_write(self.kick, 1)
 
     def set_index(self, index: int) -> None:
-        struct.pack_into("<H", self.front.memory, self.available + 2, index)
+        self.front.put16(self.available + 2, index)
 
     # What a driver does.
 
@@ -240,7 +249,7 @@ class DriverRing:
     def done(self) -> list[tuple[int, int]]:
         """``(head, bytes written)`` of the chains that the device has given back since the last time."""
         found = []
-        (index,) = struct.unpack_from("<H", self.front.memory, self.used + 2)
+        index = self.front.get16(self.used + 2)
         while self.seen & 0xFFFF != index:
             head, length = struct.unpack_from("<II", self.front.memory, self.used + 4 + 8 * (self.seen % self.entries))
             self.seen += 1
@@ -253,7 +262,7 @@ class DriverRing:
         found: list[tuple[int, int]] = []
         while len(found) < count:
             if self.front.features & Feature.EVENT_IDX:
-                struct.pack_into("<H", self.front.memory, self.available + 4 + 2 * self.entries, (self.seen + count - len(found) - 1) & 0xFFFF)
+                self.front.put16(self.available + 4 + 2 * self.entries, (self.seen + count - len(found) - 1) & 0xFFFF)
             found += self.done()
             if len(found) >= count:
                 break
