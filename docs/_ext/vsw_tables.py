@@ -7,6 +7,7 @@ that it takes the page's colours.
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import fields
 from pathlib import Path
 from types import UnionType
@@ -40,6 +41,11 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
     """A Markdown table."""
     cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
     return [f"| {' | '.join(head)} |", f"| {' | '.join('---' for _ in head)} |", *(f"| {' | '.join(row)} |" for row in cells), ""]
+
+
+def markdown(text: str) -> str:
+    """A docstring's words, whose references are code here."""
+    return re.sub(r":[a-z]+:`~?(?:[^`<]*<)?([^`>]+)>?`", r"`\1`", text)
 
 
 class Verdicts(TableDirective):
@@ -103,7 +109,7 @@ class TopologyKeys(TableDirective):
                 value = field.get_default(call_default_factory=True)
                 default = "" if value in (None, PydanticUndefined, {}, (), []) else f"`{_toml(value)}`"
             rows.append([f"`{field.alias or name}`", shown_type(field.annotation), default, field.description or ""])
-        return [f"## {model.__name__}", "", inspect.getdoc(model) or "", "", *table(["key", "type", "default", "meaning"], rows)]
+        return [f"## {model.__name__}", "", markdown(inspect.getdoc(model) or ""), "", *table(["key", "type", "default", "meaning"], rows)]
 
 
 def _toml(value: object) -> str:
@@ -132,7 +138,7 @@ class Public(TableDirective):
             text = inspect.getdoc(value) if inspect.isclass(value) or inspect.isroutine(value) else "NumPy data type of the rows of `classify`."
             # Compiled functions have their signature above their text.
             paragraphs = [part for part in (text or "").split("\n\n") if not part.startswith(f"{name}(")]
-            rows.append([f"`vsw.{name}`", f"`{home}`", paragraphs[0].split("\n\n")[0] if paragraphs else ""])
+            rows.append([f"`vsw.{name}`", f"`{home}`", markdown(paragraphs[0]) if paragraphs else ""])
         return table(["name", "defined in", "what it is"], rows)
 
 
