@@ -126,8 +126,13 @@ class Process:
 
     def __exit__(self, *raised: object) -> None:
         if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
             self.process.kill()
-        self.process.communicate()
+            self.process.communicate()
+            raise
 
 
 def frame(target: bytes, source: bytes, text: bytes = b"", length: int = 60) -> bytes:
