@@ -58,15 +58,15 @@ def replay(
     """
     from vsw.replay.columns import check as check_columns  # noqa: PLC0415
     from vsw.replay.columns import write as write_columns  # noqa: PLC0415
-    from vsw.replay.report import check as check_report  # noqa: PLC0415
-    from vsw.replay.report import write as write_report  # noqa: PLC0415
     from vsw.replay.source import Source  # noqa: PLC0415
     from vsw.switch.switch import Switch  # noqa: PLC0415
 
     if columns is not None:
         check_columns(columns)
     if report is not None:
-        check_report()
+        from vsw.replay import report as page  # noqa: PLC0415
+
+        page.check()
     topology, captures = inputs.split_files(files)
     inputs.spare(files, columns, report)
     events = [inputs.parse_at(text) for text in at or ()]
@@ -99,7 +99,7 @@ def replay(
                 switch = Switch(chosen)
                 with progress("Looking", source.size) as step:
                     shown = switch.forward(source.frames, ingress=port, events=clock, workers=workers, copies=True, progress=step)
-            write_report(report, switch, shown, source, f"vsw replay of {', '.join(captures)}"[:300])
+            page.write(report, switch, shown, source, f"vsw replay of {', '.join(captures)}"[:300])
         problems = [error] if error else source.problems()
         if as_json:
             print(json.dumps(as_object(result, problems, {} if egress is None or error else egress.files, said), ensure_ascii=False))
