@@ -21,7 +21,7 @@ from tests.differential.strategies import Scenario, generate
 from tests.golden.build import access, mac, module, of_vnics, port, static, team, trunk, uplink
 from vsw import Batch, Switch
 from vsw.config.dialects import DIALECTS
-from vsw.config.module import Module
+from vsw.config.module import Module, StaticEntry
 from vsw.datapath.pipeline import Datapath
 from vsw.datapath.tables import ANY_VLAN, STATIC, Delta, Entries, Tables, as_loaded_array
 from vsw.switch.compile import compile_module
@@ -349,6 +349,21 @@ def test_what_was_learned_and_counted_survives_new_tables() -> None:
     assert known(datapath) == []
     assert datapath.entries == 0
     assert counted(datapath) == counters
+
+
+def test_new_tables_take_what_they_claim_and_those_that_learn_nothing_keep_nothing() -> None:
+    datapath = Datapath(tables_of(learning()))
+    teach(datapath, [1, 2, 3], 1)
+    addresses = [0x06 << 40 | number << 8 for number in range(4)]
+    static = (StaticEntry(10, addresses[1], 2), StaticEntry(None, addresses[3], 2))
+    datapath.program(tables_of(replace(learning(), static=static)))
+    assert known(datapath) == [(2, 1)]
+    datapath.program(tables_of(plain()))
+    assert known(datapath) == []
+    datapath.program(tables_of(learning()))
+    assert known(datapath) == []
+    teach(datapath, [1, 3], 1)
+    assert known(datapath) == [(1, 1), (3, 1)]
 
 
 def test_an_address_that_is_configured_is_no_longer_learned() -> None:
