@@ -200,16 +200,6 @@ static const vsw_lane_calls *vsw_pick_lane(void) {
 
 #include "vsw/datapath/stages/fast_emit.h"
 
-/* One frame after the other: the clock, up to the first with time >= until.  Returns how many frames come before it. */
-static inline uint32_t vsw_clock_slowly(vsw_worker *w, uint32_t count, int64_t until) {
-    for (uint32_t i = 0; i < count; i++) {
-        if (w->burst.time[i] >= until)
-            return i;
-        vsw_clock(w, w->burst.time[i]);
-    }
-    return count;
-}
-
 /* One burst, cut at `until`.  Returns how many frames are done. */
 static inline uint32_t vsw_burst_run(vsw_worker *w, uint32_t count, int64_t until, int *ok) {
     const uint32_t in_order = VSW_LEARNS | VSW_GUARDS;
@@ -220,7 +210,9 @@ static inline uint32_t vsw_burst_run(vsw_worker *w, uint32_t count, int64_t unti
         vsw_find_ports(w, count);
         return vsw_burst_exact(w, count, until, ok);
     }
-    int64_t now = call->clock(w->burst.time, count, w->now, until);
+    const int64_t before = w->now;
+    const uint64_t backwards = w->counters.time_backwards;
+    int64_t now = call->clock(w->burst.time, count, before, until);
     if (now != INT64_MIN)
         w->now = now;
     else
@@ -235,6 +227,11 @@ static inline uint32_t vsw_burst_run(vsw_worker *w, uint32_t count, int64_t unti
     if (w->sink) {
         vsw_defer_groups(&lane);
         count = vsw_lane_emit(w, &lane, count, ok);
+        if (!*ok) {                    /* time as well goes no further than the frames that are done */
+            w->now = before;
+            w->counters.time_backwards = backwards;
+            vsw_clock_slowly(w, count, INT64_MAX);
+        }
     } else {
         vsw_settle_groups(w, &lane);
         VSW_EACH(i, lane.lists[VSW_LIST_REST])

@@ -22,6 +22,37 @@ static inline void vsw_emit_other(vsw_worker *w, vsw_lane *lane, uint32_t i, vsw
         giving->ok = vsw_exact(w, i);
 }
 
+/* One frame after the other: the clock, up to the first with time >= until.  Returns how many frames come before it. */
+static inline uint32_t vsw_clock_slowly(vsw_worker *w, uint32_t count, int64_t until) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (w->burst.time[i] >= until)
+            return i;
+        vsw_clock(w, w->burst.time[i]);
+    }
+    return count;
+}
+
+/* The sink takes no more: frames from `first` on are not done, and what the lane has counted of them is taken back. */
+static __attribute__((noinline)) void vsw_take_back(vsw_worker *w, const vsw_lane *lane, uint32_t first, uint32_t count) {
+    vsw_counters *n = &w->counters;
+    for (uint32_t i = first; i < count; i++) {
+        const uint32_t target = lane->target[i], port = w->port_in[i];
+        n->rx[port] -= (1ull << VSW_PACKED_BYTES) + w->burst.length[i] - w->skip[i];
+        n->normalised -= w->skip[i] != 0;
+        if (target < VSW_TO_EXACT) {
+            n->tx[target] -= (1ull << VSW_PACKED_BYTES) + lane->left[i];
+            n->offered--;
+            n->delivered--;
+            n->copies_selected--;
+            n->copies_out--;
+        } else if (target == VSW_TO_NOBODY) {
+            n->offered--;
+            n->reasons[VSW_UNKNOWN_UNICAST]--;
+            n->dropped[(size_t)port * VSW_REASONS + VSW_UNKNOWN_UNICAST]--;
+        }
+    }
+}
+
 /* Copies in the order of their frames.  Returns how many frames are done. */
 static inline uint32_t vsw_lane_emit(vsw_worker *w, vsw_lane *lane, uint32_t count, int *ok) {
     const uint32_t ovs = w->tables->module.flags & VSW_OVS_TAGS;
@@ -40,6 +71,8 @@ static inline uint32_t vsw_lane_emit(vsw_worker *w, vsw_lane *lane, uint32_t cou
     }
     vsw_give_lean(w, &giving);
     *ok = giving.ok;
+    if (!giving.ok)
+        vsw_take_back(w, lane, i, count);
     return i;
 }
 
