@@ -23,10 +23,10 @@ LEARNS = ROOT / "examples" / "plain-switch.toml"
 PROGRAM = """
 import sys, numpy as np, vsw
 from embedding import flood
-lab, port, source, count = sys.argv[1], sys.argv[2], int(sys.argv[3], 16), int(sys.argv[4])
+lab, port, source, count, roomy = sys.argv[1], sys.argv[2], int(sys.argv[3], 16), int(sys.argv[4]), bool(sys.argv[5:])
 module = vsw.load(lab).module()
 switch, other = vsw.Switch(module), vsw.Switch(module)
-delivered, copies = flood(switch, port, source, count)
+delivered, copies = flood(switch, port, source, count, roomy)
 print(delivered, copies)
 # The same frames from Python end the same way, and both switches have counted the same.
 frame = b"\\xff" * 6 + source.to_bytes(6, "big") + b"\\x08\\0" + bytes(46)
@@ -39,7 +39,8 @@ assert copies == found, (copies, found)
 assert delivered == result.counters.delivered
 for name in ("offered", "delivered", "copies_out", "learned"):
     assert getattr(switch.counters, name) == getattr(other.counters, name), name
-assert np.array_equal(switch.counters.tx_bytes, other.counters.tx_bytes)
+for name in ("rx_frames", "rx_bytes", "tx_frames", "tx_bytes"):
+    assert np.array_equal(getattr(switch.counters, name), getattr(other.counters, name)), name
 assert switch.learned() == other.learned()
 """
 
@@ -66,8 +67,9 @@ def run(arguments: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def test_frames_are_forwarded_from_c(project: Path) -> None:
-    out = run([sys.executable, "-c", PROGRAM, str(TOPOLOGY), "web1.0", "005056001001", "1000"], project)
+@pytest.mark.parametrize("roomy", [[], ["roomy"]], ids=["", "roomy"])
+def test_frames_are_forwarded_from_c(project: Path, roomy: list[str]) -> None:
+    out = run([sys.executable, "-c", PROGRAM, str(TOPOLOGY), "web1.0", "005056001001", "1000", *roomy], project)
     # To the other web server, to the router with a tag, and to the outside, with a tag, by one card.
     assert out == "1000 {0: (1000, 64000), 3: (1000, 60000), 6: (1000, 64000)}\n"
 

@@ -505,10 +505,11 @@ cdef class Datapath:
             self.workers.append(worker)
         return worker
 
-    def retire(self, worker):
+    def retire(self, Worker worker not None):
         """Add a worker's counters to the datapath's and let it go."""
         with self.writer_lock:
             self.workers.remove(worker)
+            vsw_counters_unpack(worker.worker)
             self.retired = add_counters(self.retired, worker.counters())
 
     def discard(self, worker):
