@@ -18,8 +18,9 @@ VSW_SANITIZE=1 VSW_JOBS=$jobs "$python" setup.py -q build_ext --inplace -j "$job
 # before (ccache looks there for the compiler, and would find what called it).
 clean=$tree/clean
 mkdir -p "$clean"
-for program in capinfos dumpcap editcap tcpdump tshark cc gcc qemu-img qemu-io qemu-nbd qemu-storage-daemon qemu-system-x86_64 nbdcopy nbdinfo nbdkit fio \
-    ovs-appctl ovs-ofctl ovs-vsctl ovs-vswitchd ovsdb-client ovsdb-server ovsdb-tool iscsi-inq iscsi-ls iscsi-test-cu tgtadm tgtd valgrind; do
+for program in capinfos chromedriver chromium dumpcap editcap tcpdump tshark cc gcc qemu-img qemu-io qemu-nbd qemu-storage-daemon qemu-system-x86_64 \
+    nbdcopy nbdinfo nbdkit fio ovs-appctl ovs-ofctl ovs-vsctl ovs-vswitchd ovsdb-client ovsdb-server ovsdb-tool iscsi-inq iscsi-ls iscsi-test-cu \
+    tgtadm tgtd valgrind; do
     if real=$(command -v "$program"); then
         printf '#!/bin/sh\nunset LD_PRELOAD\nPATH=%q\nexec %s "$@"\n' "$PATH" "$real" >"$clean/$program"
         chmod +x "$clean/$program"
