@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
 """What ran of a tree that was built with VSW_COVERAGE=1: lines of Python and Cython files, lines and branches of the C headers.
 
-    scripts/reached.py TREE [--missed]        TREE/coverage.json is what coverage.py says of the .py files; the rest is what gcov counted
+    scripts/reached.py TREE [--missed] [--least LINES BRANCHES]
+
+TREE/coverage.json is what coverage.py says of the .py files; the rest is what gcov counted.  ``--missed`` lists what did not run; ``--least`` ends
+with 1 where less than so many per cent of the lines of .py and .pyx files ran, or of the headers' branches.
 
 A header is compiled into several extensions, and for several instruction sets: a line ran if it ran in one of them, and so did a branch.  A line of
 a .pyx file ran if any of the C that Cython made of it did; Cython notes in the C which line that is.  Tracing the lines of a .pyx instead would take
-the GIL where the code has given it up, and wait for ever where another thread holds it and waits for a mutex.  ``--missed`` lists what did not run.
+the GIL where the code has given it up, and wait for ever where another thread holds it and waits for a mutex.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import re
@@ -28,6 +32,9 @@ WORDS = re.compile(r" \* (.*?)\s+# <<<<<<+$")
 END = re.compile(r"\s*/\* function exit code \*/$|\s*__pyx_L\d+\w*:;|\}$")
 #: Declares, or names what was declared, and makes C all the same.
 DECLARES = re.compile(r"\s*(?:@|cdef\s+(?:class|struct|union|enum|extern|packed|readonly|public)\b|cp?def\s.*:$|def\s.*|class\s)")
+
+#: What is added up, by the endings of names.
+KINDS = {".py": {".py"}, ".pyx": {".pyx"}, ".py and .pyx": {".py", ".pyx"}, "C headers": {".h"}}
 
 Lines = dict[int, int]
 
@@ -95,10 +102,13 @@ def python(tree: Path) -> dict[str, Counts]:
     return found
 
 
+def percent(counts: list[int]) -> float:
+    return 100 * sum(count > 0 for count in counts) / max(1, len(counts))
+
+
 def share(counts: Iterable[int]) -> str:
     every = list(counts)
-    ran = sum(count > 0 for count in every)
-    return f"{ran:6} of {len(every):6} {100 * ran / max(1, len(every)):6.1f} %"
+    return f"{sum(count > 0 for count in every):6} of {len(every):6} {percent(every):6.1f} %"
 
 
 def row(name: str, files: Iterable[Counts]) -> str:
@@ -118,20 +128,30 @@ def spans(numbers: Iterable[int]) -> str:
 
 
 def main() -> None:
-    tree = Path(sys.argv[1]).resolve()
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("tree", type=Path)
+    options.add_argument("--missed", action="store_true")
+    options.add_argument("--least", type=float, nargs=2, default=(0.0, 0.0), metavar=("LINES", "BRANCHES"))
+    given = options.parse_args()
+    tree = given.tree.resolve()
     found = counted(tree) | python(tree)
     if not any(name.endswith(".h") for name in found):
         sys.exit("no counts: was the tree built with VSW_COVERAGE=1, and did anything run?")
     print(f"{'':44} {'lines':>24} {'branches':>24}")
     for name, counts in sorted(found.items()):
         print(row(name, [counts]))
-        if "--missed" in sys.argv:
+        if given.missed:
             if missed := [line for line, count in counts.lines.items() if not count]:
                 print("    lines:", spans(missed))
             if missed := sorted({line for (line, _), count in counts.branches.items() if not count and counts.lines[line]}):
                 print("    branches of:", spans(missed))
-    for what, suffixes in ((".py", {".py"}), (".pyx", {".pyx"}), (".py and .pyx", {".py", ".pyx"}), ("C headers", {".h"})):
-        print(row(what, (counts for name, counts in found.items() if Path(name).suffix in suffixes)))
+    kinds = {what: [counts for name, counts in found.items() if Path(name).suffix in suffixes] for what, suffixes in KINDS.items()}
+    for what, files in kinds.items():
+        print(row(what, files))
+    lines = percent([count for file in kinds[".py and .pyx"] for count in file.lines.values()])
+    branches = percent([count for file in kinds["C headers"] for count in file.branches.values()])
+    if lines < given.least[0] or branches < given.least[1]:
+        sys.exit(f"{lines:.2f} % of lines and {branches:.2f} % of branches ran, not {given.least[0]:g} % and {given.least[1]:g} %")
 
 
 if __name__ == "__main__":
