@@ -144,6 +144,11 @@ def damaged(frame: bytes, at: int) -> bytes:
     return frame[:at] + bytes((frame[at] ^ 0x10,)) + frame[at + 1 :]
 
 
+def changed(frame: bytes, at: int, value: int) -> bytes:
+    """With another byte in its TCP header over IPv4, and the checksum that belongs to it."""
+    return complete(frame[:at] + bytes((value,)) + frame[at + 1 :], 4, 34)
+
+
 A, B = flow(4, [1448, 1448], ACK)
 A6, B6 = flow(6, [1448, 1448], ACK)
 APART = {
@@ -176,6 +181,17 @@ APART = {
     "a fragment": [complete(damaged(one, 21), 4, 34) for one in (A, B)],
     "neither TCP nor UDP": [complete(damaged(one, 23), 4, 34) for one in (A, B)],
     "both versions": [A, B6],
+    "IPv6, another hop limit": [A6, damaged(B6, 21)],
+    "IPv6, another class": [A6, damaged(B6, 14 + 1)],
+    "IPv6, padded": [A6 + bytes(3), B6 + bytes(3)],
+    "IPv6 with something before TCP": [damaged(one, 20) for one in (A6, B6)],
+    "IPv6 by its type only": [damaged(one, 14) for one in (A6, B6)],
+    "IPv6, cut short": [A6[:70], B6[:70]],
+    "neither IPv4 nor IPv6": [one[:12] + b"\x88\xb5" + one[14:] for one in (A, B)],
+    "a bit of TCP that means nothing yet": [changed(one, 46, one[46] | 1) for one in (A, B)],
+    "a TCP header that is too short": [changed(one, 46, 0x40) for one in (A, B)],
+    "a TCP header beyond the end": [changed(one, 46, 0xF0) for one in (piece(4, bytes(12)), piece(4, bytes(12), 12, 1))],
+    "an urgent pointer": [changed(one, 53, 1) for one in (A, B)],
     "cut short": [A, B[:40]],
 }
 
