@@ -151,6 +151,16 @@ static inline void vsw_clock(vsw_worker *w, int64_t time) {
         w->now = time;
 }
 
+/* One frame after the other: the clock, up to the first with time >= until.  Returns how many frames come before it. */
+static inline uint32_t vsw_clock_slowly(vsw_worker *w, uint32_t count, int64_t until) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (w->burst.time[i] >= until)
+            return i;
+        vsw_clock(w, w->burst.time[i]);
+    }
+    return count;
+}
+
 /* All frames of the burst by the exact path, in order, up to the first with time >= until.  Returns how many. */
 static inline uint32_t vsw_burst_exact(vsw_worker *w, uint32_t count, int64_t until, int *ok) {
     for (uint32_t i = 0; i < count; i++) {

@@ -22,16 +22,6 @@ static inline void vsw_emit_other(vsw_worker *w, vsw_lane *lane, uint32_t i, vsw
         giving->ok = vsw_exact(w, i);
 }
 
-/* One frame after the other: the clock, up to the first with time >= until.  Returns how many frames come before it. */
-static inline uint32_t vsw_clock_slowly(vsw_worker *w, uint32_t count, int64_t until) {
-    for (uint32_t i = 0; i < count; i++) {
-        if (w->burst.time[i] >= until)
-            return i;
-        vsw_clock(w, w->burst.time[i]);
-    }
-    return count;
-}
-
 /* The sink takes no more: frames from `first` on are not done, and what the lane has counted of them is taken back. */
 static __attribute__((noinline)) void vsw_take_back(vsw_worker *w, const vsw_lane *lane, uint32_t first, uint32_t count) {
     vsw_counters *n = &w->counters;
