@@ -13,11 +13,11 @@ def main() -> None:
     from vsw.cli.shells import answer  # noqa: PLC0415
 
     start()
-    wanted = [word for word in sys.argv[1:] if word != "--"][:1]
+    wanted = next((word for word in sys.argv[1:] if word != "--"), None)
     if "_VSW_COMPLETE" in os.environ:
         app = application()
-    elif set(wanted) & set(COMMANDS):
-        app = application(wanted)
+    elif wanted in COMMANDS:
+        app = application([wanted])
     else:
         app = overview()
     answer(lambda: app(prog_name="vsw"))
