@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 
 import vsw
 from tests.patience import PATIENCE
 from vsw.cli.app import application
 
-APP = application()
+#: Made once: from an application typer makes all commands anew at each call.
+VSW = typer.main.get_command(application())
 ROOT = Path(__file__).resolve().parents[2]
 TOPOLOGY = ROOT / "examples" / "two-vlans.toml"
 CAPTURE = ROOT / "examples" / "two-vlans.pcapng"
@@ -31,7 +33,7 @@ def run(*arguments: object, stdin: bytes | None = None) -> Done[str]:
         return process(*arguments, stdin=stdin)
     out, error = StringIO(), StringIO()
     with redirect_stdout(out), redirect_stderr(error), pytest.raises(SystemExit) as ended:
-        APP([str(argument) for argument in arguments], prog_name="vsw")
+        VSW([str(argument) for argument in arguments], prog_name="vsw")
     return Done(arguments, ended.value.code or 0, out.getvalue(), error.getvalue())
 
 
