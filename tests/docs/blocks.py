@@ -3,16 +3,23 @@
 =============  ========================================================================================================
 ``console``    lines that begin with ``$ `` are commands for a shell (a line that ends with ``\\`` goes on); what follows up to the next one is their
                output, standard error included.  Without any, the command need only succeed.  ``$ COMMAND; echo "exit code $?"`` shows a failure.
-               ``$ vsw run ... &`` runs until the page ends, when Ctrl-C must end it well; what follows waits until it can be asked
+               ``$ vsw run ... &`` runs until ``$ kill %1`` or the end of the page, when a signal must end it well; what follows waits until it
+               can be asked
 ``python``     all of a page run in one process, in order; names stay from block to block
 ``output``     what the block before it printed
 ``toml``       must be TOML; with a ``hosts`` table it is a topology, and must load
 ``json``       must be JSON
 =============  ========================================================================================================
 
-A line ``...`` in expected output stands for any lines, ``[...]`` within a line for any text.  A fence after the comment ``<!-- file: NAME -->`` is
-moreover written to that file, which the blocks after it may use.  ``<!-- not run: WHY -->`` before a fence leaves it alone.  What differs from run to
-run (seconds, rates) is made alike on both sides (:data:`VOLATILE`).
+A line ``...`` in expected output stands for any lines, ``[...]`` within a line for any text.  What differs from run to run (seconds, rates) is made
+alike on both sides (:data:`VOLATILE`).  A comment before a fence says more of it, ``<!-- KEY: WORDS; KEY: WORDS -->``:
+
+=============  ========================================================================================================
+``file``       it is moreover written to that file, which the blocks after it may use; a program is then run by a command, not by itself
+``needs``      programs, and ``root``: where one is missing the block is left out, and the test says so
+``cards``      its commands run where these network cards are, and no others: in a network namespace
+``run by``     it is run by that test, which takes it from the page by :func:`borrowed`
+=============  ========================================================================================================
 """
 
 from __future__ import annotations
@@ -20,6 +27,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -41,6 +49,7 @@ FENCE = re.compile(
     r"(?:^<!-- (?P<note>[^\n]*) -->\n)?^(?P<fence>```+|~~~+)(?P<language>[\w+-]*)[^\n]*\n(?P<text>.*?)^(?P=fence)$", re.MULTILINE | re.DOTALL
 )
 RUN = {"console", "python", "output", "toml", "json"}
+NOTES = {"file", "needs", "cards", "run by"}
 #: What may differ from run to run, and what stands for it.
 VOLATILE = (
     (re.compile(r"\b\d+(?:\.\d+)? (?:s|ms|µs|us|ns)\b"), "N s"),
@@ -75,9 +84,30 @@ def blocks(path: Path) -> list[Block]:
     ]
 
 
-def left_alone(block: Block) -> str:
-    """Why the page says that the block is not run; empty if it is."""
-    return block.note.removeprefix("not run:").strip() if block.note.startswith("not run:") else ""
+def notes(block: Block) -> dict[str, str]:
+    """What the comment before the block says, by key."""
+    pairs = (part.partition(":") for part in block.note.split(";") if part)
+    return {key.strip(): words.strip() for key, _, words in pairs}
+
+
+def borrowed(page: str, test: str) -> list[tuple[Block, str]]:
+    """The blocks of a page (named from the top of the checkout) that this test (``__file__``) runs, each with the output that stands behind it."""
+    name = str(Path(test).resolve().relative_to(ROOT))
+    found = blocks(ROOT / page)
+    after = [block.text if block.language == "output" else "" for block in found[1:]] + [""]
+    return [(block, output) for block, output in zip(found, after, strict=True) if notes(block).get("run by") == name]
+
+
+def lacking(block: Block) -> list[str]:
+    """What the block needs and this machine has not."""
+    words = notes(block).get("needs", "").split()
+    return [word for word in words if (os.geteuid() if word == "root" else shutil.which(word) is None)]
+
+
+def among(cards: str, command: str) -> str:
+    """The command, run where only these network cards are: each one end of a cable whose other end nobody listens at."""
+    plug = 'ip link add "$card" type veth peer name "$card-end" && ip link set "$card" up && ip link set "$card-end" up'
+    return f"unshare -n bash -euo pipefail -c {shlex.quote(f'for card in {cards}; do {plug}; done; {command}')}"
 
 
 def commands(block: Block) -> list[Command]:
@@ -136,11 +166,14 @@ class Page:
         (folder / "examples").symlink_to(ROOT / "examples")
         self.environment = environment()
         self.running: list[tuple[Command, subprocess.Popen[str]]] = []
+        #: Blocks that were not run, and what for.
+        self.left_out: list[str] = []
 
-    def run(self) -> list[str]:
-        """What went otherwise than the page says."""
+    def run(self, chosen: list[Block] | None = None) -> list[str]:
+        """What went otherwise than the page says; of the blocks given, or of all that no other test runs."""
+        found = [block for block in blocks(self.path) if "run by" not in notes(block)] if chosen is None else chosen
         with self._run_folder():
-            return self._blocks() + self._stopped()
+            return self._blocks(found) + self._stopped()
 
     @contextmanager
     def _run_folder(self) -> Iterator[None]:
@@ -153,12 +186,12 @@ class Page:
             self._stopped()
             shutil.rmtree(run)
 
-    def _stopped(self) -> list[str]:
-        """Whatever runs gets a Ctrl-C; what ended otherwise than well."""
+    def _stopped(self, number: signal.Signals = signal.SIGINT) -> list[str]:
+        """Whatever runs gets a signal; what ended otherwise than well."""
         wrong = []
         while self.running:
             command, process = self.running.pop()
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             said, _ = process.communicate(timeout=PATIENCE)
             if process.returncode:
                 wrong.append(f"{self.path.name}:{command.line}: $ {command.text}\nexit code {process.returncode} at the end\n{said}")
@@ -177,21 +210,21 @@ class Page:
                 return [f"{self.path.name}:{command.line}: $ {command.text}\nruns no host that answers"]
         return []
 
-    def _blocks(self) -> list[str]:
+    def _blocks(self, found: list[Block]) -> list[str]:
         wrong: list[str] = []
-        found = blocks(self.path)
-        programs = [number for number, block in enumerate(found) if block.language == "python" and not left_alone(block)]
+        programs = [number for number, block in enumerate(found) if block.language == "python" and "file" not in notes(block)]
         for number, block in enumerate(found):
-            if left_alone(block):
+            if absent := lacking(block):
+                self.left_out.append(f"{self.path.name}:{block.line} needs {', '.join(absent)}")
                 continue
-            if block.note.startswith("file:"):
-                target = self.folder / block.note.removeprefix("file:").strip()
+            if "file" in notes(block):
+                target = self.folder / notes(block)["file"]
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_text(block.text)
             try:
                 if block.language == "console":
                     for command in commands(block):
-                        wrong += self.console(command)
+                        wrong += self.console(command, notes(block).get("cards", ""))
                 elif block.language == "toml" and "hosts" in tomllib.loads(block.text):
                     vsw.loads(block.text, file=f"{self.path.name}:{block.line}")
                 elif block.language == "json":
@@ -202,11 +235,14 @@ class Page:
                 wrong += self.python([(found[place], found[place + 1] if place + 1 < len(found) else None) for place in programs])
         return wrong
 
-    def console(self, command: Command) -> list[str]:
+    def console(self, command: Command, cards: str = "") -> list[str]:
         if command.text.startswith("vsw run ") and command.text.endswith("&"):
             return self._start(command)
+        if command.text == "kill %1":
+            return self._stopped(signal.SIGTERM)
+        text = among(cards, command.text) if cards else command.text
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", command.text], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            ["bash", "-euo", "pipefail", "-c", text], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
         where = f"{self.path.name}:{command.line}: $ {command.text}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import RUN, Block, Page, alike, blocks, commands, left_alone, matches
+from tests.docs.blocks import NOTES, RUN, Block, Page, alike, blocks, commands, matches, notes
 from tests.source.tree import ROOT, name
 
 DOCS = ROOT / "docs"
@@ -18,19 +18,31 @@ PLAIN = {"", "text"}
 
 @pytest.mark.parametrize("path", [path for path in PAGES if any(block.language in RUN for block in blocks(path))], ids=name)
 def test_the_page_does_what_it_says(path: Path, tmp_path: Path) -> None:
-    wrong = Page(path, tmp_path).run()
+    page = Page(path, tmp_path)
+    wrong = page.run()
     assert not wrong, "\n\n".join(wrong)
+    if page.left_out:
+        pytest.skip(f"all was run but {'; '.join(page.left_out)}")
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
 def test_fences_are_of_a_known_kind(path: Path) -> None:
     assert {block.language for block in blocks(path)} <= RUN | PLAIN
-    assert all(left_alone(block) for block in blocks(path) if block.note.startswith("not run"))
+    assert {key for block in blocks(path) for key in notes(block)} <= NOTES
     # What is to be typed stands in a console block; the README's first two commands are those of `make fresh`.
     typed = [
         block.line for block in blocks(path) if block.language in PLAIN and path.name != "README.md" and re.search(r"^\$ |^vsw ", block.text, re.M)
     ]
     assert not typed
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_what_another_test_runs_it_takes_from_the_page(path: Path) -> None:
+    for block in blocks(path):
+        if "run by" in notes(block):
+            test = ROOT / notes(block)["run by"]
+            assert re.match(r"test_\w+\.py$", test.name)
+            assert f'borrowed("{name(path)}", __file__)' in test.read_text(), f"{path}:{block.line}"
 
 
 def test_output_stands_behind_a_program() -> None:
@@ -69,10 +81,12 @@ def test_what_a_page_gets_wrong_is_seen(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "```console\n$ echo one\ntwo\n$ false\n```\n\n```python\nprint(1)\n```\n```output\n2\n```\n\n```toml\n[hosts\n```\n\n"
-        "<!-- not run: no such program -->\n```console\n$ no-such-program\n```\n\n<!-- file: a.txt -->\n```text\nx\n```\n\n"
-        "```console\n$ cat a.txt\nx\n```\n"
+        "<!-- run by: tests/test_other.py -->\n```console\n$ no-such-program\n```\n\n<!-- file: a.txt -->\n```text\nx\n```\n\n"
+        "<!-- needs: sh no-such-program -->\n```console\n$ no-such-program\n```\n\n<!-- needs: sh -->\n```console\n$ cat a.txt\nx\n```\n"
     )
     folder = tmp_path / "folder"
     folder.mkdir()
-    wrong = Page(page, folder).run()
+    checked = Page(page, folder)
+    wrong = checked.run()
+    assert checked.left_out == ["page.md:29 needs no-such-program"]
     assert [text.split("\n")[0].split(": ")[0] for text in wrong] == ["page.md:2", "page.md:4", "page.md:7", "page.md:14"]
