@@ -31,7 +31,7 @@ typedef struct vsw_did {
     const uint8_t *verdict, *reason;
     const int16_t *egress;             /* negative: none, or several */
     const uint16_t *port_in;
-    const vsw_fate *fates;
+    const vsw_fates_row *fates;
     const uint8_t *uplink;             /* [VSW_MAX_PORTS]: 1 for uplinks */
 } vsw_did;
 
@@ -95,7 +95,7 @@ static inline int vsw_changes_grow(vsw_changes *c) {
 }
 
 static inline vsw_kind vsw_kind_of(const vsw_did *one, const vsw_did *other, uint32_t i) {
-    const vsw_fate *fate = one->fates + i, *now = other->fates + i;
+    const vsw_fates_row *fate = one->fates + i, *now = other->fates + i;
     if (one->verdict[i] != other->verdict[i])
         return other->verdict[i] == VSW_CONSUMED ? VSW_KIND_CONSUMED : other->verdict[i] == VSW_DROPPED ? VSW_KIND_DROPPED : VSW_KIND_DELIVERED;
     if (one->reason[i] != other->reason[i])
@@ -149,7 +149,7 @@ static inline void vsw_changes_add(vsw_changes *c, const vsw_did *one, const vsw
 /* Compares the `count` frames of a part that begins with frame number `first`. */
 static inline void vsw_changes_part(vsw_changes *c, const vsw_did *one, const vsw_did *other, uint64_t first, uint32_t count) {
     for (uint32_t i = 0; i < count && !c->failed; i++) {
-        const vsw_fate *fate = one->fates + i, *now = other->fates + i;
+        const vsw_fates_row *fate = one->fates + i, *now = other->fates + i;
         uint64_t differs = (fate->copies ^ now->copies) | (fate->count ^ now->count)
                            | (uint64_t)((one->verdict[i] ^ other->verdict[i]) | (one->reason[i] ^ other->reason[i]));
         if (__builtin_expect(differs != 0, 0))

@@ -18,14 +18,14 @@ cdef extern from "vsw/replay/changes.h" nogil:
         VSW_KIND_DUPLICATED
         VSW_KIND_FEWER
         VSW_KIND_RETAGGED
-    ctypedef struct vsw_fate:
+    ctypedef struct vsw_fates_row:
         pass
     ctypedef struct vsw_did:
         const uint8_t *verdict
         const uint8_t *reason
         const int16_t *egress
         const uint16_t *port_in
-        const vsw_fate *fates
+        const vsw_fates_row *fates
         const uint8_t *uplink
     ctypedef struct vsw_alike:
         pass
@@ -81,7 +81,7 @@ cdef class Did:
         self.did.reason = <const uint8_t *><uintptr_t>columns["reason"].ctypes.data
         self.did.egress = <const int16_t *><uintptr_t>columns["egress_port"].ctypes.data
         self.did.port_in = <const uint16_t *><uintptr_t>columns["port_in"].ctypes.data
-        self.did.fates = <const vsw_fate *><uintptr_t>rows.ctypes.data
+        self.did.fates = <const vsw_fates_row *><uintptr_t>rows.ctypes.data
         self.did.uplink = <const uint8_t *><uintptr_t>flags.ctypes.data
 
 

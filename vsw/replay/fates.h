@@ -18,16 +18,16 @@
 
 _Static_assert(VSW_MAX_TAGS * VSW_TAG < VSW_FATE_BYTES, "tags are within the bytes that count");
 
-typedef struct vsw_fate {
+typedef struct vsw_fates_row {
     uint64_t ports;
     uint64_t copies;
     uint32_t count;
     uint32_t reserved;
-} vsw_fate;
+} vsw_fates_row;
 
 typedef struct vsw_fates {
     vsw_sink sink;                 /* first: fates are a sink */
-    vsw_fate *rows;
+    vsw_fates_row *rows;
     uint64_t first;                /* the frame of the first row */
     uint64_t room;
     const uint64_t *names;         /* [ports] */
@@ -58,7 +58,7 @@ static inline int vsw_fates_copy(vsw_sink *sink, const vsw_copy *copy, const uin
         bytes |= (unsigned __int128)tag << 8 * i * VSW_TAG;
     }
     uint64_t words[2] = {(uint64_t)bytes, (uint64_t)(bytes >> 64)};
-    vsw_fate *row = f->rows + (copy->frame - f->first);
+    vsw_fates_row *row = f->rows + (copy->frame - f->first);
     uint64_t name = f->names[copy->port];
     uint64_t lengths = (uint64_t)copy->length << 32 | (tags + rest + copy->pad);
     /* Sums: runs may have their ports in different orders. */

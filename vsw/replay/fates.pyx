@@ -15,11 +15,11 @@ cdef extern from "vsw/datapath/state.h" nogil:
         uint32_t failed
 
 cdef extern from "vsw/replay/fates.h" nogil:
-    ctypedef struct vsw_fate:
+    ctypedef struct vsw_fates_row:
         pass
     ctypedef struct vsw_fates:
         vsw_sink sink
-        vsw_fate *rows
+        vsw_fates_row *rows
         uint64_t first
         uint64_t room
         const uint64_t *names
@@ -46,7 +46,7 @@ cdef class Fates:
         self.names = hashes
         self.rows = np.zeros(frames, FATE)
         self.fates.sink.copy = <int (*)(vsw_sink *, const vsw_copy *, const uint8_t *, uint32_t, int64_t) noexcept nogil>vsw_fates_copy
-        self.fates.rows = <vsw_fate *><uintptr_t>self.rows.ctypes.data
+        self.fates.rows = <vsw_fates_row *><uintptr_t>self.rows.ctypes.data
         self.fates.room = frames
         self.fates.names = <const uint64_t *><uintptr_t>hashes.ctypes.data
 
@@ -59,7 +59,7 @@ cdef class Fates:
         """Clear the rows of these ``count`` frames for those that follow."""
         if count > self.fates.room:
             raise ValueError(f"there are {self.fates.room} rows (found {count})")
-        memset(self.fates.rows, 0, count * sizeof(vsw_fate))
+        memset(self.fates.rows, 0, count * sizeof(vsw_fates_row))
         self.fates.first += count
 
     def check(self):
