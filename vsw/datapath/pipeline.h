@@ -22,7 +22,7 @@
 #define VSW_BY_SOURCE 0xFFFEu
 
 /* Parse, classify, learn, forward, team, egress.  Returns why the frame was stopped, 0 if it was forwarded (see `o`), VSW_IS_CONSUMED. */
-static inline uint32_t vsw_exact_stages(vsw_worker *w, vsw_frame *f, uint32_t index, vsw_outcome *o, int *ok) {
+static inline uint32_t vsw_exact_stages(vsw_worker *w, vsw_frame *f, uint32_t index, vsw_outcome *o) {
     const vsw_tables *t = w->tables;
     vsw_port *p = t->ports + f->port_in;
     if (!(p->flags & VSW_PORT_UP))
@@ -35,20 +35,19 @@ static inline uint32_t vsw_exact_stages(vsw_worker *w, vsw_frame *f, uint32_t in
         return reason;
     if (t->module.flags & VSW_LEARNS)
         vsw_learn(w, f);
-    *ok = vsw_forward(w, f, index, o);
+    vsw_forward(w, f, index, o);
     return 0;
 }
 
-/* Takes frame `i` of the burst through the exact path and writes its row.  0: the sink failed. */
+/* Takes frame `i` of the burst through the exact path and writes its row.  0: the sink took not all of its copies. */
 static inline int vsw_exact(vsw_worker *w, uint32_t i) {
     const vsw_burst *b = &w->burst;
     vsw_counters *n = &w->counters;
     uint32_t port = w->port_in[i];
     vsw_frame f;
     memset(&f, 0, sizeof f);
-    vsw_outcome o = {0, 0, 0, 0};
+    vsw_outcome o = {0, 0, 0, 0, 0};
     uint32_t reason;
-    int ok = 1;
     f.vlan = VSW_NO_VLAN;
     if (port >= w->tables->module.ports || !(w->tables->ports[port].flags & VSW_PORT_EXISTS)) {
         port = VSW_NO_PORT;
@@ -66,7 +65,7 @@ static inline int vsw_exact(vsw_worker *w, uint32_t i) {
             n->rx_bytes[port] += f.length;
             n->normalised += f.skip != 0;
         }
-        reason = vsw_exact_stages(w, &f, i, &o, &ok);
+        reason = vsw_exact_stages(w, &f, i, &o);
     }
     uint8_t verdict = VSW_DROPPED;
     if (reason == VSW_IS_CONSUMED) {
@@ -95,7 +94,7 @@ static inline int vsw_exact(vsw_worker *w, uint32_t i) {
         c->vlan[i] = f.vlan;
         c->normalised[i] = f.skip != 0;
     }
-    return ok;
+    return !o.refused;
 }
 
 /* VSW_MAX_PORTS is nobody's number, and the tables have a row for it. */

@@ -15,9 +15,10 @@ typedef struct vsw_outcome {
     uint32_t selected, out;
     uint32_t last_port;       /* of the copies that left */
     uint32_t reason;          /* of the first copy that was held back; later why there was no candidate */
+    uint32_t refused;         /* the sink did not take a copy: it is given no more, and what becomes of the frame is the same */
 } vsw_outcome;
 
-static inline int vsw_send(vsw_worker *w, const vsw_frame *f, uint32_t index, uint32_t port, vsw_outcome *o) {
+static inline void vsw_send(vsw_worker *w, const vsw_frame *f, uint32_t index, uint32_t port, vsw_outcome *o) {
     const vsw_tables *t = w->tables;
     vsw_counters *n = &w->counters;
     vsw_copy c;
@@ -28,17 +29,16 @@ static inline int vsw_send(vsw_worker *w, const vsw_frame *f, uint32_t index, ui
         n->filtered[(size_t)port * VSW_REASONS + reason]++;
         if (!o->reason)
             o->reason = reason;
-        return 1;
+        return;
     }
     o->out++;
     o->last_port = port;
     n->tx_frames[port]++;
     n->tx_bytes[port] += c.length;
-    if (w->sink) {
+    if (w->sink && !o->refused) {
         c.frame = w->frame + index;
-        return w->sink->copy(w->sink, &c, f->data, f->captured + f->skip, f->time);
+        o->refused = !w->sink->copy(w->sink, &c, f->data, f->captured + f->skip, f->time);
     }
-    return 1;
 }
 
 /* A member of a bond stands for the whole of it: only the one that is picked is a candidate, and none for a frame from the same bond. */
@@ -62,7 +62,7 @@ static inline int vsw_floods_inner(const vsw_tables *t, const vsw_frame *f, uint
     return 1;
 }
 
-static inline int vsw_flood(vsw_worker *w, const vsw_frame *f, uint32_t index, vsw_outcome *o) {
+static inline void vsw_flood(vsw_worker *w, const vsw_frame *f, uint32_t index, vsw_outcome *o) {
     const vsw_tables *t = w->tables;
     const vsw_port *p = t->ports + f->port_in;
     const vsw_group *g = t->groups + t->vlans[f->vlan].group;
@@ -80,16 +80,14 @@ static inline int vsw_flood(vsw_worker *w, const vsw_frame *f, uint32_t index, v
             if (((t->module.flags & VSW_TEAMS_OF_PORTS) && vsw_skip_member(t, f, port)) || ((t->module.flags & VSW_OVS_TAGS) && !vsw_floods_inner(t, f, port)))
                 continue;
         } else if (pick < port) {
-            if (!vsw_send(w, f, index, pick, o))
-                return 0;
+            vsw_send(w, f, index, pick, o);
             pick = VSW_NO_PORT;
         }
-        if (port != f->port_in && !vsw_send(w, f, index, port, o))
-            return 0;
+        if (port != f->port_in)
+            vsw_send(w, f, index, port, o);
     }
     if (!plain && pick != VSW_NO_PORT)
-        return vsw_send(w, f, index, pick, o);
-    return 1;
+        vsw_send(w, f, index, pick, o);
 }
 
 /* The one port that a unicast frame is for, or VSW_NO_PORT and in `reason` why; VSW_FLOODS: nobody knows it, and this switch floods. */
@@ -130,34 +128,37 @@ static inline uint32_t vsw_unicast_port(vsw_worker *w, const vsw_frame *f, uint3
 }
 
 /* A unicast frame to its port and to the promiscuous ones, in order. */
-static inline int vsw_unicast(vsw_worker *w, const vsw_frame *f, uint32_t index, uint32_t port, vsw_outcome *o) {
+static inline void vsw_unicast(vsw_worker *w, const vsw_frame *f, uint32_t index, uint32_t port, vsw_outcome *o) {
     const vsw_tables *t = w->tables;
     const vsw_vlan *vlan = t->vlans + f->vlan;
     if (vlan->flags & VSW_VLAN_PROMISCUOUS) {
         const vsw_group *g = t->groups + vlan->promiscuous;
         const uint16_t *member = t->members + g->start, *end = member + g->count;
         for (; member < end; member++) {
-            if (port < *member && !vsw_send(w, f, index, port, o))
-                return 0;
+            if (port < *member)
+                vsw_send(w, f, index, port, o);
             if (port <= *member)
                 port = VSW_NO_PORT;
-            if (*member != f->port_in && !vsw_send(w, f, index, *member, o))
-                return 0;
+            if (*member != f->port_in)
+                vsw_send(w, f, index, *member, o);
         }
     }
-    return port == VSW_NO_PORT ? 1 : vsw_send(w, f, index, port, o);
+    if (port != VSW_NO_PORT)
+        vsw_send(w, f, index, port, o);
 }
 
-/* Forwards one frame that every earlier stage let through.  0: the sink failed. */
-static inline int vsw_forward(vsw_worker *w, const vsw_frame *f, uint32_t index, vsw_outcome *o) {
+/* Forwards one frame that every earlier stage let through. */
+static inline void vsw_forward(vsw_worker *w, const vsw_frame *f, uint32_t index, vsw_outcome *o) {
     uint32_t none = VSW_NO_MEMBER;
     uint32_t port = VSW_FLOODS;
     if (!(f->dst & VSW_GROUP_BIT))
         port = vsw_unicast_port(w, f, &none);
-    int ok = port == VSW_FLOODS ? vsw_flood(w, f, index, o) : vsw_unicast(w, f, index, port, o);
+    if (port == VSW_FLOODS)
+        vsw_flood(w, f, index, o);
+    else
+        vsw_unicast(w, f, index, port, o);
     if (!o->selected)
         o->reason = port == VSW_FLOODS ? (uint32_t)VSW_NO_MEMBER : none;
-    return ok;
 }
 
 #endif
