@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vsw.config.dialects import Assignment, Dialect, Learning, Security
+from vsw.errors import UsageError
 
 Kind = Literal["vnic", "uplink", "host", "plain"]
 VlanMode = Literal["access", "trunk", "native-tagged", "native-untagged", "dot1q-tunnel", "private"]
@@ -140,3 +141,32 @@ class Module:
             if name_or_number in (port.name, port.number):
                 return port
         raise KeyError(name_or_number)
+
+    def check(self) -> None:
+        """Hold what a module made by hand may get wrong against what everything below relies on: numbers that name nothing, or do not fit.
+
+        :class:`~vsw.errors.UsageError` says which.
+        """
+        numbers = {port.number for port in self.ports}
+        if len(numbers) < len(self.ports):
+            raise UsageError(f"{self.name}: two ports have the same number")
+        if numbers and not 0 <= min(numbers) <= max(numbers) < MAX_PORTS:
+            raise UsageError(f"{self.name}: port {min(numbers) if min(numbers) < 0 else max(numbers)}: numbers are 0 to {MAX_PORTS - 1}")
+        for port in self.ports:
+            if port.team is not None and not 0 <= port.team < len(self.teams):
+                raise UsageError(f"{self.name}: port {port.name} is of team {port.team}, and there are {len(self.teams)}")
+            self._check_vlan(port)
+        for team in self.teams:
+            for member in (*team.active, *team.standby, *team.unused):
+                if member not in numbers:
+                    raise UsageError(f"{self.name}: team {team.name} has a member {member}, and no port has that number")
+        for missing in {entry.port for entry in self.static} - numbers:
+            raise UsageError(f"{self.name}: a static entry is for port {missing}, and no port has that number")
+        vids = {entry.vlan for entry in self.static if entry.vlan is not None}.union(*self.private)
+        if not vids <= ALL_VIDS:
+            raise UsageError(f"{self.name}: VLAN {min(vids - ALL_VIDS)} of a static entry or a private VLAN: VIDs are 0 to {len(ALL_VIDS) - 1}")
+
+    def _check_vlan(self, port: Port) -> None:
+        vlan = port.vlan
+        if not {vlan.vid, vlan.secondary} <= ALL_VIDS:
+            raise UsageError(f"{self.name}: port {port.name}: VLAN {vlan.vid}, secondary {vlan.secondary}: VIDs are 0 to {len(ALL_VIDS) - 1}")

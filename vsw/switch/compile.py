@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from vsw.config.module import MAX_PORTS, Module, Port, StaticEntry, Team
+from vsw.config.module import ALL_VIDS, Module, Port, StaticEntry, Team
 from vsw.datapath import tables as t
 from vsw.errors import UsageError
 from vsw.switch.team import TeamState
@@ -111,8 +111,6 @@ class Compiler:
             self.secondaries.setdefault(primary, []).append(secondary)
         self.vid_rows: dict[frozenset[int], NDArray[np.bool_]] = {}
         self.count = max(self.by_number, default=-1) + 1
-        if self.count > MAX_PORTS:
-            raise UsageError(f"{module.name}: port {self.count - 1}: numbers end at {MAX_PORTS - 1}")
 
     def tables(self) -> t.Tables:
         accept, receive = self.vids()
@@ -275,6 +273,8 @@ class Compiler:
         """A set of VIDs as a row of the tables; sets that many ports share are gone through once."""
         row = self.vid_rows.get(vids)
         if row is None:
+            if not vids <= ALL_VIDS:
+                raise UsageError(f"{self.module.name}: VID {min(vids - ALL_VIDS)} of a port: VIDs are 0 to {t.VIDS - 1}")
             row = self.vid_rows[vids] = np.zeros(t.VIDS, bool)
             row[np.fromiter(vids, np.int64, len(vids))] = True
         return row

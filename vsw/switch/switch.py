@@ -48,6 +48,7 @@ class Switch:
         self._datapath = Datapath(self._tables)
 
     def _load(self, module: Module) -> None:
+        module.check()
         self.module = module
         self._up = {port.number: port.up for port in module.ports}
         self._teams = {index: TeamState(team, self._up) for index, team in enumerate(module.teams)}
@@ -91,6 +92,7 @@ class Switch:
 
         Raises :class:`~vsw.errors.UsageError` for what can't be compiled; all is as before then.
         """
+        module.check()
         with self._lock:
             self._see_guards()
             up = {port.number: self._up.get(port.number, port.up) for port in module.ports}
