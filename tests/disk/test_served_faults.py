@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,8 @@ from tests.disk.initiator import Initiator, read_16, write_16
 from tests.disk.nbd_client import Client
 from vsw.disk.blocks import FORMATS, Blocks, create_blocks, open_blocks
 from vsw.disk.blocks.qcow2.check import check_image
-from vsw.disk.serve.serving import Disk, Iscsi, Nbd, Serving
+from vsw.disk.serve.serving import Disk, Iscsi, Nbd, Serving, VhostUser
+from vsw.errors import UsageError
 
 SIZE = 4 << 20
 PIECE = 64 << 10
@@ -109,3 +111,9 @@ def test_a_file_system_that_is_full(place: Path, small: Path, kind: str) -> None
     with open_blocks(small / "disk", kind) as again:
         for number in range(10, written + 4):
             assert again.read(number * PIECE, PIECE) == piece(number)
+
+
+@pytest.mark.parametrize("ways", [{"nbd": Nbd(Path("s"))}, {"iscsi": Iscsi(TARGET, ())}, {"vhost_user": VhostUser(scsi=Path("s"))}, {}], ids=str)
+def test_no_disks_are_not_served(ways: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="there is no disk to serve"):
+        Serving([], **ways)

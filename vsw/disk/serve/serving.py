@@ -94,6 +94,8 @@ class Serving:
         with contextlib.ExitStack() as stack:
             for disk in self.disks:
                 stack.enter_context(disk.blocks)
+            if not self.disks:
+                raise UsageError("there is no disk to serve")
             if nbd is None and iscsi is None and (vhost_user is None or vhost_user == VhostUser()):
                 raise UsageError("disks are served over NBD, iSCSI or vhost-user, not over none of them")
             if vhost_user is not None and len(vhost_user.blk) > len(self.disks):
