@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ import pytest
 from tests.golden.build import access, module, native_untagged, of_vnics, port, team, trunk, uplink
 from tests.patience import PATIENCE
 from vsw import Batch, Switch
-from vsw.config.module import Module
+from vsw.config.module import Attach, Module
+from vsw.errors import UsageError, VswError
+from vsw.host.loop import Loop
 from vsw.host.module import LiveModule
 from vsw.ports.memory import MemoryPort, memory_pair
 from vsw.switch.result import Counters
@@ -260,3 +263,26 @@ def test_stopped_and_started_again(bench: Bench) -> None:
     bench.live.loop.stop()
     bench.live.loop.stop()
     assert bench.counters.offered == 1
+
+
+@pytest.mark.parametrize("spin", [float("inf"), float("nan"), -1e-9, 1.1])
+def test_how_long_a_port_is_polled_has_bounds(spin: float) -> None:
+    with pytest.raises(UsageError, match="a port is polled in vain for 0 to 1 s, not"):
+        Loop(Switch(topology()).datapath, spin=spin)
+
+
+def test_a_configuration_that_is_refused_leaves_the_queues_as_they_were(tmp_path: Path) -> None:
+    """What a port is opened with later is the topology's that is in force."""
+    one = topology()
+    live = LiveModule(one, tmp_path, queues={"p0": 4})
+    taken = tmp_path / "taken"
+    taken.touch()
+    bad = replace(one, ports=(*one.ports, port(6, access(10), attach=Attach("stream", (("path", str(taken)),)))))
+    with pytest.raises((OSError, VswError)):
+        live.apply(bad, {"p0": 1})
+    assert live.queues == {"p0": 4}
+    live.apply(replace(one, pad=True), {"p0": 2})
+    assert live.queues == {"p0": 2}
+    live.apply(one)
+    assert live.queues == {"p0": 2}
+    live.close()

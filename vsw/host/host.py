@@ -128,15 +128,16 @@ class LiveHost:
             changes = {name: self.modules[name].apply(module, wanted, dry_run=True) for name, module in switches.items()}
             if dry_run:
                 return changes
-            done: list[tuple[LiveModule, Module]] = []
+            done: list[tuple[LiveModule, Module, dict[str, int]]] = []
             try:
                 for name, module in switches.items():
-                    before = self.modules[name].module
-                    self.modules[name].apply(module, wanted)
-                    done.append((self.modules[name], before))
+                    live = self.modules[name]
+                    before = (live, live.module, live.queues)
+                    live.apply(module, wanted)
+                    done.append(before)
             except BaseException:
-                for live, module in done:
-                    live.apply(module)
+                for live, module, queues_before in done:
+                    live.apply(module, queues_before)
                 raise
             self.lab = lab
             if self._service is not None:

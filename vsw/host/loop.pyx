@@ -63,8 +63,9 @@ cdef extern from "vsw/host/loop.h" nogil:
     void vsw_gate_wait(const uint32_t *inside)
     void vsw_gate_open(uint32_t *closed)
 
-#: Seconds for which a port is polled in vain, at least.
+#: Seconds for which a port is polled in vain, at least; and the most that this may be.
 SPIN = 20e-6
+WIDEST_SPIN = 1.0
 _ALL = (1 << 64) - 1
 
 
@@ -175,6 +176,8 @@ cdef class Loop:
     def __init__(self, Datapath datapath, *, int workers=1, double spin=SPIN):
         if not 1 <= workers <= 256:
             raise UsageError(f"a loop has 1 to 256 workers, not {workers}")
+        if not 0 <= spin <= WIDEST_SPIN:
+            raise UsageError(f"a port is polled in vain for 0 to {WIDEST_SPIN:g} s, not {spin:g} s")
         self.datapath = datapath
         self.lock = threading.RLock()
         self.ports = {}

@@ -76,15 +76,15 @@ class LiveModule:
 
     # ---- attaching ----
 
-    def _open(self, port: Port) -> LivePort:
-        return self.captures.around(open_port(self.name, port, self.run, self.queues.get(port.name, 1)))
+    def _open(self, port: Port, queues: Mapping[str, int]) -> LivePort:
+        return self.captures.around(open_port(self.name, port, self.run, queues.get(port.name, 1)))
 
     def _attach(self, port: Port) -> None:
         self.problems.pop(port.name, None)
         if port.attach is None:
             return
         try:
-            live = self._open(port)
+            live = self._open(port, self.queues)
         except (OSError, VswError) as error:
             self._failed(port, error)
             return
@@ -146,6 +146,7 @@ class LiveModule:
 
         Either all of it takes effect, or nothing, and an error says why.  Ports keep their numbers by name.  Returns the names of ports that were
         ``added``, ``removed``, ``changed`` (settings of the switch) and ``attached`` (anew, because that is what changed).
+        ``queues`` are those of ports that are opened from now on; None leaves them as they are.
         """
         with self._lock:
             old = {port.name: port for port in self.module.ports}
@@ -161,11 +162,12 @@ class LiveModule:
             }
             if dry_run:
                 return changes
-            self.queues = dict(queues or self.queues)
+            queues = self.queues if queues is None else dict(queues)
             opening = [new[name] for name in (*changes["added"], *moved) if new[name].attach is not None]
             closing = [old[name] for name in (*changes["removed"], *moved)]
-            with self._exchange(opening, closing) as opened:
+            with self._exchange(opening, closing, queues) as opened:
                 self._program(module)
+            self.queues = queues
             for port in module.ports:
                 if port.name in opened:
                     self.loop.attach(port.number, opened[port.name])
@@ -173,7 +175,7 @@ class LiveModule:
             return changes
 
     @contextmanager
-    def _exchange(self, opening: list[Port], closing: list[Port]) -> Iterator[dict[str, LivePort]]:
+    def _exchange(self, opening: list[Port], closing: list[Port], queues: Mapping[str, int]) -> Iterator[dict[str, LivePort]]:
         """Opens ports for the new configuration; what they need and old ones have is given up first.  An error brings the old ones back."""
         needed = {thing for port in opening if port.attach is not None for thing in holds(arguments(self.name, port, port.attach, self.run))}
         opened: dict[str, LivePort] = {}
@@ -184,7 +186,7 @@ class LiveModule:
                     given_up.append(port)
                     self._detach(port)
             for port in opening:
-                opened[port.name] = self._open(port)
+                opened[port.name] = self._open(port, queues)
             for port in closing:
                 self._detach(port)
             yield opened
