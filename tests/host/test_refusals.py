@@ -9,10 +9,12 @@ import socket
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.contract.port_rigs import ip
 from tests.golden.build import access, module, of_vnics, port
 from tests.host.test_hosts import LAB, ONE, TWO, Process, frame, guests, until
 from tests.virtio.nic import Nic
@@ -153,3 +155,35 @@ def test_a_guest_that_dies_at_its_rings(tmp_path: Path, turn: int) -> None:
         two.close()
         three.close()
         live.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root is needed, for interfaces")
+def test_a_card_that_goes_and_comes_back(tmp_path: Path) -> None:
+    """As a USB card does, or the end of a container's cable."""
+    name = f"vswg{os.getpid() % 100000}"
+    cable = ("link", "add", name, "type", "veth", "peer", "name", f"{name}b")
+    ip(*cable)
+    try:
+        with Process(tmp_path, LAB + f'p4 = {{ attach = {{ type = "packet", interface = "{name}" }} }}\n') as host:
+            host.ready()
+
+            def attached(link: bool) -> bool:
+                (row,) = (row for row in host.ask("show", what="port") if row["port"] == "p4")
+                return bool(row["link"]) is link
+
+            for end in (name, f"{name}b"):
+                ip("link", "set", end, "up")
+            until(lambda: attached(True))
+            ip("link", "del", name)
+            until(lambda: attached(False))
+            passes(host)
+            ip(*cable)
+            for end in (name, f"{name}b"):
+                ip("link", "set", end, "up")
+            until(lambda: attached(True))
+            code, _, said = host.end()
+        assert code == 0
+        assert f"{name} has gone" in said
+    finally:
+        with suppress(PermissionError):
+            ip("link", "del", name)

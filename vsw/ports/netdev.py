@@ -13,6 +13,11 @@ IFF_UP, IFF_RUNNING, IFF_LOOPBACK = 0x1, 0x40, 0x8
 RTMGRP_LINK = 1
 #: ethtool: generic and large receive offload, which join frames of a flow.
 ETHTOOL_SGRO, ETHTOOL_GFLAGS, ETHTOOL_SFLAGS, ETH_FLAG_LRO = 0x2C, 0x25, 0x26, 1 << 15
+SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
+#: Of the kernel's packet filters: load a word, compare it, say how many bytes pass.
+BPF_LOAD, BPF_EQUAL, BPF_PASS = 0x20, 0x15, 0x06
+#: Where a message about an interface has its index (32 bits, the machine's byte order).
+INDEX_AT = 20
 
 
 def exists(interface: str) -> bool:
@@ -53,7 +58,7 @@ def do_not_join(interface: str) -> None:
 
 
 class LinkWatch:
-    """A descriptor that is readable when some interface has changed; :meth:`drain` takes that back."""
+    """A descriptor that is readable when an interface has changed, any of them or one (:meth:`follow`); :meth:`drain` takes that back."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
@@ -62,6 +67,22 @@ class LinkWatch:
     def fileno(self) -> int:
         """The descriptor."""
         return self._socket.fileno()
+
+    def follow(self, interface: str | None) -> None:
+        """Hear of this interface only, as long as it is the one that has its name now, or of all (None); OSError if there is none.
+
+        Machines with many guests and containers have interfaces that come and go all the time.
+        """
+        import array  # noqa: PLC0415
+
+        if interface is None:
+            with contextlib.suppress(OSError):  # there is no filter
+                self._socket.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+            return
+        (index,) = struct.unpack("!I", struct.pack("=I", socket.if_nametoindex(interface)))
+        steps = ((BPF_LOAD, 0, 0, INDEX_AT), (BPF_EQUAL, 0, 1, index), (BPF_PASS, 0, 0, 0xFFFFFFFF), (BPF_PASS, 0, 0, 0))
+        program = array.array("B", b"".join(struct.pack("=HBBI", *step) for step in steps))
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", len(steps), program.buffer_info()[0]))
 
     def drain(self) -> None:
         """Read what there is; what changed is asked for anew."""

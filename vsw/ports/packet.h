@@ -72,10 +72,10 @@ static inline void vsw_packet_turn(vsw_packet *p) {
     p->block = (p->block + 1) % VSW_PACKET_BLOCKS;
 }
 
-/* The next frame of the ring, or NULL. */
+/* The next frame of the ring, or NULL; without an interface there is no ring. */
 static inline const struct tpacket3_hdr *vsw_packet_next(vsw_packet *p) {
     while (!p->left) {
-        if (p->done == VSW_PACKET_BLOCKS)
+        if (!p->map || p->done == VSW_PACKET_BLOCKS)
             return NULL;
         struct tpacket_block_desc *block = vsw_packet_block(p, p->block);
         if (!(__atomic_load_n(&block->hdr.bh1.block_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER))
@@ -140,7 +140,7 @@ static inline void vsw_packet_release(vsw_live *self) {
 
 static inline uint32_t vsw_packet_arm(vsw_live *self) {
     vsw_packet *p = (vsw_packet *)self;
-    return p->left || (__atomic_load_n(&vsw_packet_block(p, p->block)->hdr.bh1.block_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER);
+    return p->left || (p->map && __atomic_load_n(&vsw_packet_block(p, p->block)->hdr.bh1.block_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER);
 }
 
 static inline void vsw_packet_transmit(vsw_live *self, const vsw_out *const *out, uint32_t count) {

@@ -1,5 +1,5 @@
-from vsw.ports.base import Port
+from vsw.ports.device import DevicePort
 
-class PacketPort(Port):
+class PacketPort(DevicePort):
     interface: str
     def __init__(self, name: str, *, interface: str) -> None: ...

@@ -4,12 +4,12 @@ import errno
 import os
 import socket
 import struct
-import time
 
 from libc.stdint cimport uint8_t, uint32_t
 
 from vsw.datapath.source cimport vsw_burst
-from vsw.ports.base cimport VSW_DROP_RX_LOST, Port, vsw_live, vsw_out, vsw_slots
+from vsw.ports.base cimport VSW_DROP_RX_LOST, vsw_live, vsw_out, vsw_slots
+from vsw.ports.device cimport DevicePort
 
 from vsw.ports import netdev
 
@@ -41,10 +41,9 @@ FRAME = 2048
 #: Milliseconds after which the kernel hands over a block that is not full.
 TIMEOUT = 1
 BUFFER = 4 << 20
-RETRY = 1.0
 
 
-cdef class PacketPort(Port):
+cdef class PacketPort(DevicePort):
     """The network interface ``interface``, promiscuous as long as the port is open.
 
     Link is on as long as the interface is up and has a carrier.  PermissionError if the right (CAP_NET_RAW) is missing, OSError if there is no such
@@ -52,8 +51,6 @@ cdef class PacketPort(Port):
     """
 
     type = "packet"
-    cdef readonly str interface
-    cdef object watch
     cdef object receiver
     cdef object sender
 
@@ -67,13 +64,12 @@ cdef class PacketPort(Port):
 
     def __init__(self, str name, *, str interface):
         super().__init__(name)
-        self.interface = interface
-        self.watch = netdev.LinkWatch()
-        try:
-            self._attach()
-        except BaseException:
-            self.watch.close()
-            raise
+        self._open(interface)
+
+    @property
+    def interface(self):
+        """The network interface's name."""
+        return self._device
 
     def __dealloc__(self):
         if (<vsw_packet *>self.live).map != NULL:
@@ -82,26 +78,25 @@ cdef class PacketPort(Port):
     cdef _attach(self):
         cdef vsw_packet *p = <vsw_packet *>self.live
         try:
-            index = socket.if_nametoindex(self.interface)
+            index = socket.if_nametoindex(self._device)
         except OSError:
-            raise OSError(errno.ENODEV, "there is no such network interface", self.interface) from None
+            raise OSError(errno.ENODEV, "there is no such network interface", self._device) from None
         try:
-            netdev.do_not_join(self.interface)
+            netdev.do_not_join(self._device)
             self.receiver = self._receiver(index)
             self.sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
             self.sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
-            self.sender.bind((self.interface, 0))
+            self.sender.bind((self._device, 0))
         except OSError as error:
             self._detach()
             if error.errno == errno.EPERM:
                 text = "a packet socket takes CAP_NET_RAW: run as root, or give the right with setcap or systemd's AmbientCapabilities"
-                raise PermissionError(error.errno, text, self.interface) from None
-            raise OSError(error.errno, error.strerror, self.interface) from None
+                raise PermissionError(error.errno, text, self._device) from None
+            raise OSError(error.errno, error.strerror, self._device) from None
         p.block = p.left = p.done = 0
         p.error = 0
         self.live.rx_fd = self.receiver.fileno()
         self.live.tx_fd = self.sender.fileno()
-        self.live.link = netdev.has_link(self.interface)
 
     def _receiver(self, index):
         cdef vsw_packet *p = <vsw_packet *>self.live
@@ -116,47 +111,34 @@ cdef class PacketPort(Port):
             if p.map == NULL:
                 raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
             one.setsockopt(SOL_PACKET, ADD_MEMBERSHIP, struct.pack("iHH8s", index, PROMISCUOUS, 0, b""))
-            one.bind((self.interface, ETH_P_ALL))
+            one.bind((self._device, ETH_P_ALL))
         except OSError:
             one.close()
             raise
         return one
 
     cdef _detach(self):
+        # A ring stays mapped as long as workers may look at it: they do not now.
         cdef vsw_packet *p = <vsw_packet *>self.live
+        self._lost()
         self.live.rx_fd = self.live.tx_fd = -1
         self.live.link = 0
         p.left = p.done = 0
         if p.map != NULL:
             vsw_packet_unmap(p.map)
             p.map = NULL
-        for one in (self.receiver, self.sender):
+        # Counters may be asked for from other threads, and closing takes a while.
+        ends = self.receiver, self.sender
+        self.receiver = self.sender = None
+        for one in ends:
             if one is not None:
                 one.close()
-        self.receiver = self.sender = None
 
-    cpdef int control_fd(self):
-        return self.watch.fileno() if self.watch is not None else -1
-
-    cpdef service(self):
-        """Follow the interface's state; wait for it if it has gone."""
-        cdef vsw_packet *p = <vsw_packet *>self.live
-        self.watch.drain()
-        self.live.attention = 0
-        self.retry_at = None
-        if self.receiver is not None and not netdev.exists(self.interface):
-            self.log(f"{self.interface} has gone")
-            self._lost()
-            # The ring stays mapped as long as workers may look at it; it is quiet now.
-            self._detach()
-        if self.receiver is None:
-            try:
-                self._attach()
-            except OSError:
-                self.retry_at = time.monotonic() + RETRY
-            return
-        p.error = 0
-        self.live.link = netdev.has_link(self.interface)
+    cdef str _gone(self):
+        if self.receiver is not None and not netdev.exists(self._device):
+            return ""
+        (<vsw_packet *>self.live).error = 0
+        return None
 
     def _lost(self):
         """Ask the kernel how many frames its ring had no room for since it was asked last."""
@@ -168,11 +150,5 @@ cdef class PacketPort(Port):
         self._lost()
         return super().counters()
 
-    cpdef _close(self):
-        self._lost()
-        self._detach()
-        self.watch.close()
-        self.watch = None
-
     def describe(self):
-        return f"network interface {self.interface}"
+        return f"network interface {self._device}"

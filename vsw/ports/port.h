@@ -5,7 +5,7 @@
  *
  * Order of calls.  receive() any number of times; the frames lie still until release(), which gives all of them back.  transmit() comes between them,
  * so that copies may point into what another port received; a port that keeps a copy beyond transmit() keeps bytes of its own.
- * arm() before the caller sleeps in poll(2) on rx_fd, disarm() after it.
+ * arm() before the caller sleeps in poll(2) on rx_fd, disarm() after it.  All of them may be called while there is nobody on the other side, or nothing.
  *
  * Who calls.  receive(), release(), arm(), disarm(): one thread, the port's home.  transmit(): any worker, with `lock` held.  Everything else (opening,
  * closing, service() of the Python class) only while no worker is between the calls: the loop is quiet then.

@@ -17,6 +17,8 @@ typedef struct vsw_tap {
 
 static inline uint32_t vsw_tap_receive(vsw_live *self, vsw_burst *burst, uint32_t first, uint32_t limit, vsw_slots *slots) {
     uint32_t count = 0;
+    if (self->rx_fd < 0)               /* the device has gone, and is not there again yet */
+        return 0;
     while (count < limit) {
         uint8_t *to = vsw_slot(slots, first + count);
         ssize_t got = read(self->rx_fd, to, VSW_SLOT_BYTES);

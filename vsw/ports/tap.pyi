@@ -1,5 +1,5 @@
-from vsw.ports.base import Port
+from vsw.ports.device import DevicePort
 
-class TapPort(Port):
+class TapPort(DevicePort):
     device: str
     def __init__(self, name: str, *, device: str) -> None: ...

@@ -1,0 +1,3 @@
+from vsw.ports.base import Port
+
+class DevicePort(Port): ...
