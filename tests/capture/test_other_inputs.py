@@ -9,7 +9,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from contextlib import ExitStack
 
 import pytest
@@ -43,31 +42,6 @@ PACKED = {
 
 def triples(frames):
     return [(f.time, f.data, None) for f in frames]
-
-
-@pytest.fixture
-def piped():
-    """Write bytes into a pipe from another thread and return its reading end as a file."""
-    threads = []
-
-    def feed(descriptor, pieces):
-        with os.fdopen(descriptor, "wb", buffering=0) as target:
-            for piece in pieces:
-                try:
-                    target.write(piece)
-                except BrokenPipeError:
-                    return
-
-    def pipe(*pieces):
-        reading, writing = os.pipe()
-        threads.append(threading.Thread(target=feed, args=(writing, pieces)))
-        threads[-1].start()
-        return stack.enter_context(os.fdopen(reading, "rb", buffering=0))
-
-    with ExitStack() as stack:
-        yield pipe
-    for thread in threads:
-        thread.join()
 
 
 @pytest.mark.parametrize("plain", PLAIN.values(), ids=PLAIN)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import threading
 import zlib
 from pathlib import Path
 
@@ -235,6 +237,103 @@ def test_a_compressed_capture_is_written_as_it_would_be(write, tmp_path, suffix)
         with open_capture(write(content, name)) as capture:
             rewrite(capture, tmp_path / f"out-{name}", Retag.push(7))
     assert (tmp_path / "out-a").read_bytes() == (tmp_path / "out-b").read_bytes()
+
+
+def long_capture(kind):
+    """Several windows of a file (128 KiB), with records and blocks that lie across two of them, and blocks that are longer than one."""
+    if kind == "pcap":
+        frames = [(1000 * i, frame((0x8100, 10 + i % 3), size=18 + i * 37 % 1500), None) for i in range(2000)]
+        return writers.pcap([*frames, (0, frame(size=200_000), None), *frames], snaplen=262144)
+    parts = []
+    for order in ("<", ">", ">"):
+        parts += [writers.section(order), writers.interface(order, name=order, snaplen=262144)]
+        for i in range(700):
+            data = frame((0x8100, 10 + i % 3), size=18 + i * 37 % 1500)
+            comment = writers.option(order, 1, b"c" * (i % 50)) + writers.option(order, 0, b"")
+            parts.append(writers.simple(order, data) if i % 5 == 0 else writers.enhanced(order, 0, i, data, options=comment if i % 3 else b""))
+            if i % 100 == 50:
+                parts.append(writers.block(order, 0xBAD, b"x" * (i * 1000)))
+        parts.append(writers.block(order, 5, struct.pack(order + "III", 0, 0, 0)))
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("kind", ["pcap", "pcapng"])
+def test_longer_than_a_window(write, tmp_path, rule, kind):
+    out = checked(rule, write(long_capture(kind), f"t.{kind}"), tmp_path).read_bytes()
+    if kind == "pcapng":
+        assert [out.count(b"x" * (i * 1000)) for i in (650, 550)] == [3, 6]
+
+
+@pytest.mark.parametrize("kind", ["pcap", "pcapng"])
+def test_what_no_rule_concerns_comes_out_as_it_went_in(write, tmp_path, kind):
+    # But for lengths of sections, which are made "not known": these are.
+    path = write(long_capture(kind), f"t.{kind}")
+    checked(Rule("pop", vids=[4000]), path, tmp_path)
+    assert (tmp_path / "out").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["pcap", "pcapng"])
+@pytest.mark.parametrize("pieces", [3, 40, 3000])
+def test_a_pipe_is_written_as_it_comes(write, piped, tmp_path, monkeypatch, kind, pieces):
+    content = long_capture(kind)
+    out = checked(RULES[0], write(content, f"t.{kind}"), tmp_path)
+    monkeypatch.setattr("vsw.capture.spool.temporary", None)
+    step = len(content) // pieces + 1
+    with open_capture(piped(*(content[at : at + step] for at in range(0, len(content), step)))) as capture:
+        rewrite(capture, tmp_path / "streamed", RULES[0].compiled)
+    assert (tmp_path / "streamed").read_bytes() == out.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["pcap", "pcapng"])
+def test_what_came_through_a_pipe_goes_on_before_the_next_comes(tmp_path, kind):
+    frames = timed([(frame(), 60)] * 3)
+    content = writers.pcap(frames) if kind == "pcap" else writers.pcapng(frames)
+    record = 76 if kind == "pcap" else 92
+    os.mkfifo(tmp_path / "out")
+    reading, writing = os.pipe()
+
+    def run():
+        with os.fdopen(reading, "rb") as source, open_capture(source) as capture:
+            rewrite(capture, tmp_path / "out", Retag.push(10))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    os.write(writing, content[: -2 * record])
+    with os.fdopen(writing, "wb", buffering=0) as source, (tmp_path / "out").open("rb", buffering=0) as out:
+        got = b""
+        while got.count(frame()[12:]) < 1:
+            got += out.read(4096)
+        source.write(content[-2 * record : -record])
+        while got.count(frame()[12:]) < 2:
+            got += out.read(4096)
+        source.write(content[-record:])
+        source.close()
+        while piece := out.read(4096):
+            got += piece
+    thread.join()
+    (tmp_path / "got").write_bytes(got)
+    assert read(tmp_path / "got")[0] == expected(RULES[0], [(data, length, time, 0) for time, data, length in frames])
+
+
+@pytest.mark.parametrize("left", [24, 24 + 76 * 9000, 24 + 76 * 9000 + 20, 10])
+def test_a_file_that_shrinks(write, tmp_path, left):
+    path = write(writers.pcap(timed([(frame(), 60)] * 10_000)))
+    with open_capture(path) as capture:
+        with path.open("r+b") as file:
+            file.truncate(left)
+        with pytest.raises(vsw.CaptureError, match=f"had 760024 bytes when it was opened and has {left} now"):
+            rewrite(capture, tmp_path / "out", Retag.push(1))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_added_to_a_file_later_is_not_part_of_it(write, tmp_path):
+    content = writers.pcap(timed([(frame(), 60)] * 10_000))
+    path = write(content)
+    with open_capture(path) as capture:
+        with path.open("ab") as file:
+            file.write(content[24:])
+        assert rewrite(capture, tmp_path / "out", Retag.push(1)).frames == 10_000
 
 
 def test_a_damaged_capture_leaves_nothing_behind(write, tmp_path):

@@ -9,6 +9,7 @@ cdef class CaptureFile:
     cdef vsw_mapping mapping
     cdef vsw_index index
     cdef vsw_stream stream                    # a pipe: nothing is mapped, until it is spooled
+    cdef int descriptor                       # of what is mapped
     cdef uint8_t *region
     cdef uint64_t region_size
     cdef uint32_t (*scan)(vsw_walk *self, vsw_burst *burst, uint32_t limit) noexcept nogil
@@ -35,6 +36,8 @@ cdef class CaptureFile:
     cdef CaptureReader at_frame(self, uint64_t start, uint64_t stop)
     cdef CaptureReader at_checkpoint(self, vsw_checkpoint *checkpoint)
     cdef CaptureReader at_stream(self, uint64_t start, uint64_t stop)
+    cdef CaptureReader in_windows(self)
+    cdef CaptureReader over(self, vsw_stream *stream)
     cdef uint64_t known(self, uint64_t upto)
     cdef interface(self, uint32_t number)
 
@@ -42,6 +45,7 @@ cdef class CaptureFile:
 cdef class CaptureReader(FrameReader):
     cdef CaptureFile file
     cdef vsw_walk walk
+    cdef vsw_stream window                    # of a pass that reads a file instead of mapping it
     cdef object exception                     # what a signal's handler raised while a pipe was read
 
 

@@ -64,8 +64,7 @@ cdef int _interrupted(void *owner) noexcept with gil:
 cdef class CaptureFile:
 
     def __cinit__(self):
-        self.mapping.fd = -1
-        self.stream.fd = -1
+        self.mapping.fd = self.descriptor = self.stream.fd = -1
 
     def __dealloc__(self):
         vsw_index_free(&self.index)
@@ -74,8 +73,8 @@ cdef class CaptureFile:
         free(self.kept)
         if self.region is not NULL:
             munmap(self.region, self.region_size)
-        if self.mapping.fd >= 0:
-            close(self.mapping.fd)
+        if self.descriptor >= 0:
+            close(self.descriptor)
         if self.stream.fd >= 0:
             close(self.stream.fd)
 
@@ -86,7 +85,7 @@ cdef class CaptureFile:
         self.spooling = Lock()
         status = os.fstat(descriptor)
         if stat.S_ISREG(status.st_mode):
-            self.mapping.fd = descriptor
+            self.descriptor = descriptor
             head = os.pread(descriptor, 4, 0)
             if status.st_size == 0:
                 raise self.error(0, f"the file is empty, expected {MAGICS}", 0)
@@ -96,7 +95,7 @@ cdef class CaptureFile:
             else:
                 self.expand(spooling.file_pieces(descriptor), kind)
         else:
-            if vsw_stream_start(&self.stream, descriptor):
+            if vsw_stream_start(&self.stream, descriptor, 0):
                 raise MemoryError
             self.fill(VSW_PCAP_HEADER)
             head = (<const char *>vsw_stream_window(&self.stream))[:min(self.stream.filled, <size_t>4)]
@@ -133,7 +132,10 @@ cdef class CaptureFile:
             target.flush()
             if os.fstat(target.fileno()).st_size == 0:
                 raise self.error(0, self.tail or f"the {kind} stream is empty, expected a pcap or pcapng file in it", 0)
-            self.map(target.fileno(), False)
+            before, self.descriptor = self.descriptor, os.dup(target.fileno())
+            if before >= 0:
+                os.close(before)
+            self.map(self.descriptor, False)
 
     cdef spool(self):
         # A pipe that is asked for more than one pass from its start becomes a temporary file.
@@ -163,9 +165,7 @@ cdef class CaptureFile:
             raise MemoryError
         self.mapping.base = self.region + PAGE
         self.mapping.size = size
-        if not may_shrink and self.mapping.fd >= 0:
-            close(self.mapping.fd)
-            self.mapping.fd = -1
+        self.mapping.fd = descriptor if may_shrink else -1
 
     cdef sniff(self):
         cdef const uint8_t *base = self.mapping.base
@@ -327,26 +327,51 @@ cdef class CaptureFile:
 
     cdef CaptureReader at_stream(self, uint64_t start, uint64_t stop):
         cdef CaptureReader reader
-        cdef vsw_walk *walk
         if self.taken:
             raise UsageError(f"{self.name}: a pipe can be read once, and a pass over it has begun")
         self.taken = True
-        reader = self.at_checkpoint(self.index.checkpoints)
-        walk = &reader.walk
-        walk.mapping = NULL
-        walk.index = &self.index
-        walk.base = vsw_stream_window(&self.stream)
-        walk.at = walk.base + self.index.checkpoints[0].offset
-        walk.end = walk.base + self.stream.filled
-        walk.refill = vsw_stream_refill
-        walk.owner = &self.stream
-        walk.kept = &self.kept
+        reader = self.over(&self.stream)
+        reader.walk.kept = &self.kept
         self.stream.interrupted = _interrupted
         self.stream.owner = <void *>reader
         if start:
             with nogil:
-                vsw_walk_skip(walk, start)
-        walk.left = stop - start if stop > start else 0
+                vsw_walk_skip(&reader.walk, start)
+        reader.walk.left = stop - start if stop > start else 0
+        return reader
+
+    cdef CaptureReader in_windows(self):
+        # A pass over all of a file, or of a pipe, whose bytes lie in memory of ours until the next burst.
+        cdef CaptureReader reader
+        cdef uint64_t header = self.index.checkpoints[0].offset
+        cdef vsw_stream stream
+        if self.region is NULL:
+            return self.at_stream(0, VSW_NO_END)
+        if vsw_stream_start(&stream, self.descriptor, self.mapping.size):
+            raise MemoryError
+        try:
+            while stream.filled < header:
+                if vsw_stream_read(&stream) <= 0:
+                    raise self.error(stream.filled, self.message(VSW_WALK_SHRUNK, stream.filled, stream.size), 0)
+            reader = self.over(&stream)
+        except BaseException:
+            free(stream.memory)
+            raise
+        reader.window = stream
+        reader.walk.owner = &reader.window
+        return reader
+
+    cdef CaptureReader over(self, vsw_stream *stream):
+        # A pass from the beginning, over what the stream brings.
+        cdef CaptureReader reader = self.at_checkpoint(self.index.checkpoints)
+        cdef vsw_walk *walk = &reader.walk
+        walk.mapping = NULL
+        walk.index = &self.index
+        walk.base = vsw_stream_window(stream)
+        walk.at = walk.base + self.index.checkpoints[0].offset
+        walk.end = walk.base + stream.filled
+        walk.refill = vsw_stream_refill
+        walk.owner = stream
         return reader
 
     cdef uint64_t known(self, uint64_t upto):
@@ -395,6 +420,7 @@ cdef class CaptureReader(FrameReader):
 
     def __dealloc__(self):
         free(self.walk.interfaces)
+        free(self.window.memory)
         if self.file is not None and self.file.stream.owner is <void *>self:
             self.file.stream.owner = NULL
 

@@ -5,29 +5,28 @@
  * with a frame's length changes: the record's lengths, a section's length (to "not known"), snap lengths (a tag pushed into a frame that was
  * cut makes it longer than the file said a record would be), frame check sequences, and hash options, which go.
  *
- * The file may change under us, so every length is looked at again before it is used.
+ * The walk reads by a window (stream.h): the bytes are ours, nobody changes them between the walk and this, and they are gone at the next burst.
  * Thread-safety: a rewrite belongs to one thread.  */
 #ifndef VSW_CAPTURE_REWRITE_H
 #define VSW_CAPTURE_REWRITE_H
 
+#include "vsw/capture/stream.h"
 #include "vsw/capture/write.h"
 #include "vsw/datapath/wire/retag.h"
 
 #define VSW_OPTION_HASH 3u             /* of a packet: over bytes that are no longer those */
 #define VSW_FCS 4u                     /* the only frame check sequence that Ethernet has */
 #define VSW_REWRITE_AROUND 96u         /* at least what a record has around its frame, without options */
-#define VSW_REWRITE_STRETCH (256u << 10) /* bytes that stay as they are and are handed on in one piece */
 
 typedef struct vsw_rewrite {
     vsw_writer *writer;
     const vsw_retag *rule;
     const uint8_t *done;               /* everything before it is written, or handed on */
     const uint8_t *block;              /* pcapng: the next block that was not looked at; all before it from `done` on stays as it is */
-    const uint8_t *end;
+    vsw_stream *stream;                /* what the walk reads */
     uint32_t pcapng;
     uint32_t swapped;
     uint32_t grow;                     /* bytes that snap lengths grow by */
-    uint32_t changed_under_us;
     uint64_t outcomes[VSW_RETAG_OUTCOMES];
     uint64_t padded;
     uint64_t shortened;                /* frames that lost captured bytes, because no reader takes more than VSW_CAPTURED_MAX */
@@ -78,33 +77,27 @@ static inline void vsw_rewrite_pcap_header(vsw_rewrite *r, const uint8_t *base)
     vsw_writer_raw(r->writer, header, sizeof header);
 }
 
-/* Goes over the blocks that hold no frame, to the one that holds the byte `frame` (NULL: to `stop`); NULL if it is not there. */
+/* Goes over the blocks that hold no frame, to the one that holds the byte `frame` (NULL: to `stop`, which gives NULL).  The walk has been there. */
 static inline const uint8_t *vsw_rewrite_block(vsw_rewrite *r, const uint8_t *frame, const uint8_t *stop, uint32_t *total)
 {
-    while (r->block < stop && stop - r->block >= (ptrdiff_t)VSW_BLOCK_MIN) {
+    while (r->block < stop) {
         const uint8_t *at = r->block;
         uint32_t type = vsw_load32(at, (int)r->swapped);
-        if (type == VSW_BLOCK_SECTION) {
-            if (stop - at < (ptrdiff_t)VSW_SECTION_MIN)
-                break;
+        if (type == VSW_BLOCK_SECTION)
             r->swapped = vsw_load32(at + VSW_SECTION_ORDER, 0) != VSW_SECTION_MAGIC;
-        }
         uint32_t length = vsw_load32(at + VSW_BLOCK_LENGTH, (int)r->swapped);
-        if (length < VSW_BLOCK_MIN || length > (uint64_t)(stop - at))
-            break;
+        r->block = at + length;
         if (frame && frame < at + length) {
             *total = length;
-            r->block = at + length;
             return at;
         }
-        r->block = at + length;
-        if (type == VSW_BLOCK_SECTION && length >= VSW_SECTION_MIN) {
+        if (type == VSW_BLOCK_SECTION) {
             uint8_t unknown[8];
             memset(unknown, 0xFF, sizeof unknown);
             vsw_rewrite_pass(r, at + VSW_SECTION_OPTIONS - sizeof unknown);
             vsw_writer_raw(r->writer, unknown, sizeof unknown);
             r->done = at + VSW_SECTION_OPTIONS;
-        } else if (type == VSW_BLOCK_INTERFACE && length >= VSW_INTERFACE_MIN && r->grow) {
+        } else if (type == VSW_BLOCK_INTERFACE && r->grow) {
             uint8_t snaplen[4];
             vsw_rewrite_pass(r, at + VSW_INTERFACE_SNAPLEN);
             vsw_store32(snaplen, vsw_order32(vsw_rewrite_snaplen(r, vsw_load32(at + VSW_INTERFACE_SNAPLEN, (int)r->swapped)), r->swapped));
@@ -203,14 +196,12 @@ static inline void vsw_rewrite_written(vsw_rewrite *r, uint8_t *start, uint8_t *
     r->writer->frames++;
 }
 
-/* One frame of a pcap file.  0: the file is not what it was. */
-static inline __attribute__((always_inline)) int vsw_rewrite_pcap(vsw_rewrite *r, const vsw_edit *edit, const uint8_t *data, uint32_t captured, uint32_t length)
+/* One frame of a pcap file. */
+static inline __attribute__((always_inline)) void vsw_rewrite_pcap(vsw_rewrite *r, const vsw_edit *edit, const uint8_t *data, uint32_t captured, uint32_t length)
 {
     const uint8_t *record = data - VSW_PCAP_RECORD;
     uint32_t there = vsw_load32(record + VSW_PCAP_CAPTURED, (int)r->swapped), wire = vsw_load32(record + VSW_PCAP_LENGTH, (int)r->swapped);
     vsw_rewrite_frame f;
-    if (record < r->done || there < captured || there > (uint64_t)(r->end - data))
-        return 0;
     if (wire < there)
         wire = there;
     vsw_rewrite_measure(r, edit, data, captured, length, there - captured, wire - length, &f);
@@ -219,14 +210,13 @@ static inline __attribute__((always_inline)) int vsw_rewrite_pcap(vsw_rewrite *r
     uint8_t *start = vsw_rewrite_room(r, need), *to;
     int own = !start;
     if (own && !(start = vsw_rewrite_huge(r, need)))
-        return 1;
+        return;
     memcpy(start, record, VSW_PCAP_CAPTURED);
     vsw_store32(start + VSW_PCAP_CAPTURED, vsw_order32(f.captured, r->swapped));
     vsw_store32(start + VSW_PCAP_LENGTH, vsw_order32(f.length, r->swapped));
     to = vsw_rewrite_bytes(start + VSW_PCAP_RECORD, edit, &f);
     vsw_rewrite_written(r, start, to, own);
     r->done = data + there;
-    return 1;
 }
 
 /* Options without those that no longer hold; returns what comes after them. */
@@ -246,16 +236,14 @@ static inline uint8_t *vsw_rewrite_options(vsw_rewrite *r, uint8_t *to, const ui
 }
 
 /* One frame of a pcapng file, in the block `block` of `total` bytes.  A simple block that holds less than its frame becomes an enhanced one: what it holds
- * is told by its interface's snap length alone.  0: the file is not what it was. */
-static inline __attribute__((always_inline)) int vsw_rewrite_pcapng(vsw_rewrite *r, const vsw_edit *edit, const uint8_t *block, uint32_t total,
+ * is told by its interface's snap length alone. */
+static inline __attribute__((always_inline)) void vsw_rewrite_pcapng(vsw_rewrite *r, const vsw_edit *edit, const uint8_t *block, uint32_t total,
                                                                     const uint8_t *data, uint32_t captured, uint32_t length)
 {
     int swapped = (int)r->swapped;
     uint32_t type = vsw_load32(block, swapped), simple = type == VSW_BLOCK_SIMPLE;
     uint32_t there = captured, wire = length, offset = simple ? VSW_SIMPLE_DATA : VSW_PACKET_DATA;
     vsw_rewrite_frame f;
-    if (data != block + offset || total < offset + VSW_BLOCK_TRAILER)
-        return 0;
     if (!simple) {
         there = vsw_load32(block + VSW_PACKET_CAPTURED, swapped);
         wire = vsw_load32(block + VSW_PACKET_LENGTH, swapped);
@@ -266,8 +254,6 @@ static inline __attribute__((always_inline)) int vsw_rewrite_pcapng(vsw_rewrite 
     }
     if (wire < there)
         wire = there;
-    if (there < captured || wire < length || VSW_PAD4((uint64_t)there) > total - offset - VSW_BLOCK_TRAILER)
-        return 0;
     const uint8_t *options = data + VSW_PAD4(there), *options_end = block + total - VSW_BLOCK_TRAILER;
     vsw_rewrite_measure(r, edit, data, captured, length, there - captured, wire - length, &f);
     vsw_rewrite_pass(r, block);
@@ -276,7 +262,7 @@ static inline __attribute__((always_inline)) int vsw_rewrite_pcapng(vsw_rewrite 
     uint8_t *start = vsw_rewrite_room(r, need), *to;
     int own = !start;
     if (own && !(start = vsw_rewrite_huge(r, need)))
-        return 1;
+        return;
     if (simple) {
         memset(start, 0, VSW_PACKET_DATA);
         vsw_store32(start, vsw_order32(keeps ? VSW_BLOCK_SIMPLE : VSW_BLOCK_ENHANCED, r->swapped));
@@ -301,10 +287,9 @@ static inline __attribute__((always_inline)) int vsw_rewrite_pcapng(vsw_rewrite 
     vsw_store32(to, vsw_order32(now, r->swapped));
     vsw_rewrite_written(r, start, to + VSW_BLOCK_TRAILER, own);
     r->done = block + total;
-    return 1;
 }
 
-/* All frames of a burst.  0: writing failed, or the file is not what it was. */
+/* All frames of a burst.  0: writing failed. */
 static inline int vsw_rewrite_burst(vsw_rewrite *r, const vsw_burst *burst)
 {
     vsw_edit edit;
@@ -314,30 +299,36 @@ static inline int vsw_rewrite_burst(vsw_rewrite *r, const vsw_burst *burst)
         vsw_retag_outcome outcome = vsw_retag_frame(r->rule, data, captured, length, &edit);
         r->outcomes[outcome]++;
         r->padded += edit.pad != 0;
-        const uint8_t *block = NULL;
-        if (r->pcapng && !(block = vsw_rewrite_block(r, data, r->end, &total)))
-            r->changed_under_us = 1;
-        else if (r->pcapng && (outcome == VSW_RETAG_DONE || (r->grow && captured < length && vsw_load32(block, (int)r->swapped) == VSW_BLOCK_SIMPLE)))
-            r->changed_under_us |= !vsw_rewrite_pcapng(r, &edit, block, total, data, captured, length);
-        else if (!r->pcapng && outcome == VSW_RETAG_DONE)
-            r->changed_under_us |= !vsw_rewrite_pcap(r, &edit, data, captured, length);
-        if (r->changed_under_us)
-            return 0;
+        if (r->pcapng) {
+            const uint8_t *block = vsw_rewrite_block(r, data, data + 1, &total);
+            if (outcome == VSW_RETAG_DONE || (r->grow && captured < length && vsw_load32(block, (int)r->swapped) == VSW_BLOCK_SIMPLE))
+                vsw_rewrite_pcapng(r, &edit, block, total, data, captured, length);
+        } else if (outcome == VSW_RETAG_DONE) {
+            vsw_rewrite_pcap(r, &edit, data, captured, length);
+        }
     }
-    /* What stays as it is goes on while it is still in the cache. */
-    const uint8_t *behind = r->pcapng ? r->block : burst->count ? burst->data[burst->count - 1] - VSW_PCAP_RECORD : r->done;
-    if (behind > r->done && (uint64_t)(behind - r->done) >= VSW_REWRITE_STRETCH)
-        vsw_rewrite_pass(r, behind);
     return !r->writer->error;
 }
 
-/* What follows the last frame, up to `stop`, where the pass ended. */
+/* Up to `stop`, where the walk stands, and no frame is left. */
 static inline void vsw_rewrite_rest(vsw_rewrite *r, const uint8_t *stop)
 {
     uint32_t total;
     if (r->pcapng)
         vsw_rewrite_block(r, NULL, stop, &total);
     vsw_rewrite_pass(r, stop);
+}
+
+/* vsw_walk.refill: what lies before the walk is about to go. */
+static uint32_t vsw_rewrite_refill(vsw_walk *walk)
+{
+    vsw_rewrite *r = walk->owner;
+    vsw_rewrite_rest(r, walk->at);
+    if (!r->stream->size)
+        vsw_writer_flush(r->writer);   /* a pipe: who reads what we write need not wait for what is still to come */
+    uint32_t more = vsw_stream_more(r->stream, walk);
+    r->done = r->block = walk->at;
+    return more;
 }
 
 #endif

@@ -7,7 +7,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from vsw.capture.capture cimport Capture, CaptureFile, CaptureReader, HeldBurst
-from vsw.capture.walk cimport VSW_NO_END, VSW_PCAP_HEADER
+from vsw.capture.walk cimport VSW_NO_END, vsw_stream, vsw_walk
 from vsw.capture.writer cimport VSW_WRITER_PCAP_NANO, CaptureWriter, vsw_writer
 from vsw.datapath.retag cimport VSW_RETAG_OUTCOMES, VSW_RETAG_PUSH, Retag, vsw_retag
 from vsw.datapath.source cimport VSW_BURST, vsw_burst
@@ -19,11 +19,10 @@ cdef extern from "vsw/capture/rewrite.h" nogil:
     ctypedef struct vsw_rewrite:
         vsw_writer *writer
         const vsw_retag *rule
-        const uint8_t *end
+        vsw_stream *stream
         uint32_t pcapng
         uint32_t swapped
         uint32_t grow
-        uint32_t changed_under_us
         uint64_t outcomes[VSW_RETAG_OUTCOMES]
         uint64_t padded
         uint64_t shortened
@@ -32,6 +31,7 @@ cdef extern from "vsw/capture/rewrite.h" nogil:
     void vsw_rewrite_pcap_header(vsw_rewrite *r, const uint8_t *base)
     int vsw_rewrite_burst(vsw_rewrite *r, const vsw_burst *burst)
     void vsw_rewrite_rest(vsw_rewrite *r, const uint8_t *stop)
+    uint32_t vsw_rewrite_refill(vsw_walk *walk)
 
 cdef uint32_t BURSTS = 2048                   # between two looks at progress and signals
 cdef uint32_t GROWS = 4                       # bytes of a tag
@@ -67,7 +67,7 @@ def rewrite(Capture capture not None, path, Retag rule not None, *, sync=False, 
     blocks and options.  A frame that was cut by the snap length stays cut at the same byte; its length on the wire changes with the tag, and where
     tags are pushed the snap lengths that the file announces grow by 4.  A frame check sequence that was right is made anew, one that was wrong
     stays wrong; hash options of changed packets are left out; a section's length becomes "not known".  Checksums inside the frame are not touched.
-    A compressed capture is written uncompressed.
+    A compressed capture is written uncompressed.  A pipe is written as it comes.
 
     The file appears under its name when all is written.  ``sync``: it is on the disk before.  ``progress`` is called with (bytes done, frames done).
     Raises :class:`~vsw.errors.CaptureError` where a strict capture can't be read on, :class:`~vsw.errors.UsageError` for a part of a capture,
@@ -82,7 +82,8 @@ def rewrite(Capture capture not None, path, Retag rule not None, *, sync=False, 
     cdef uint64_t frames = 0
     if capture.first or capture.last != VSW_NO_END:
         raise UsageError("a part of a capture can't be written again; give the whole capture")
-    file = capture.mapped()
+    file = capture.opened()
+    reader = file.in_windows()
     writer = _Rewriter(path, sync)
     with writer:
         memset(&made, 0, sizeof(made))
@@ -90,12 +91,13 @@ def rewrite(Capture capture not None, path, Retag rule not None, *, sync=False, 
         made.rule = &rule.rule
         made.pcapng = file.pcapng
         made.swapped = file.swapped
-        made.end = file.mapping.base + file.mapping.size
+        made.stream = <vsw_stream *>reader.walk.owner
         made.grow = GROWS if rule.rule.kind == VSW_RETAG_PUSH else 0
         if not file.pcapng:
-            vsw_rewrite_pcap_header(&made, file.mapping.base)
-        vsw_rewrite_start(&made, file.mapping.base + (0 if file.pcapng else VSW_PCAP_HEADER))
-        reader = capture.reader(0, VSW_NO_END)
+            vsw_rewrite_pcap_header(&made, reader.walk.base)
+        vsw_rewrite_start(&made, reader.walk.at)
+        reader.walk.refill = vsw_rewrite_refill
+        reader.walk.owner = &made
         while count:
             with nogil:
                 for _ in range(BURSTS):
@@ -105,8 +107,6 @@ def rewrite(Capture capture not None, path, Retag rule not None, *, sync=False, 
                     frames += count
             PyErr_CheckSignals()
             writer.check()
-            if made.changed_under_us:
-                raise file.error(reader.source.position, "the file was changed while it was read", frames)
             if progress is not None:
                 progress(reader.source.position, frames)
         reader.check()

@@ -165,13 +165,15 @@ cdef extern from "vsw/capture/pcapng.h" nogil:
 cdef extern from "vsw/capture/stream.h" nogil:
     ctypedef struct vsw_stream:
         int fd
+        uint64_t place
+        uint64_t size
         uint8_t *memory
         size_t room
         size_t filled
         int (*interrupted)(void *owner) noexcept nogil
         void *owner
 
-    int vsw_stream_start(vsw_stream *stream, int fd)
+    int vsw_stream_start(vsw_stream *stream, int fd, uint64_t size)
     uint8_t *vsw_stream_window(const vsw_stream *stream)
     ssize_t vsw_stream_read(vsw_stream *stream)
     uint32_t vsw_stream_refill(vsw_walk *walk)
