@@ -101,7 +101,8 @@ def test_hostile_names_stay_text(browser: Any, tmp_path: Path) -> None:
     assert run("return document.body.dataset.pwned") is None
     assert run("return document.querySelectorAll('img, svg a, svg b, iframe').length") == 0
     assert "<img src=x onerror=alert(1)>" in run("return document.getElementById('ports').textContent")
-    assert "<img src=x onerror=alert(1)>" in run("return document.getElementById('topology').textContent")
+    # Where there is no room for a name its middle is left out, and what remains is text all the same.
+    assert "<img s…rt(1)>" in run("return document.getElementById('topology').textContent")
     assert browser.get_log("browser") == []
     assert requests(browser) == {page.as_uri()}
 
@@ -114,6 +115,44 @@ def test_what_there_is_nothing_of_is_said(browser: Any, tmp_path: Path) -> None:
     run = browser.execute_script
     assert "Nothing left by an uplink." in run("return document.getElementById('balance').textContent")
     assert "seconds after the first frame" in run("return document.getElementById('traffic').textContent")
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.parametrize("size", [(390, 844), (1400, 1900)])
+def test_long_names_stay_in_their_panels(browser: Any, tmp_path: Path, size: tuple[int, int]) -> None:
+    page, long = tmp_path / "report.html", "a-machine-of-customer-seventeen-in-the-second-rack"
+    text = TOPOLOGY.read_text()
+    for name in ("web1", "web2", "db1", "db2", "router"):
+        text = text.replace(f"[vms.{name}]", f"[vms.{long}-{name}]")
+    (tmp_path / "lab.toml").write_text(text)
+    good("replay", tmp_path / "lab.toml", CAPTURE, "--ingress", "source-mac", "--report", page)
+    window = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", window)
+    opened(browser, page, "dark")
+    run = browser.execute_script
+    assert run("return document.documentElement.scrollWidth <= window.innerWidth")
+    outside = """return [...document.querySelectorAll('.plot text')].filter((text) => {
+        const a = text.getBoundingClientRect(), b = text.closest('.plot').getBoundingClientRect();
+        return a.width && (a.left < b.left || a.right > b.right || a.top < b.top || a.bottom > b.bottom);
+    }).map((text) => text.textContent)"""
+    assert run(outside) == []
+    # Names that begin alike are told apart by their ends, and are there in full in the tables.
+    shown = run("return [...document.querySelectorAll('#topology .annotation-text')].map((text) => text.textContent)")
+    assert len(set(shown)) == len(shown) == 8
+    assert f"{long}-router.0" in run("return document.getElementById('ports').textContent")
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert browser.get_log("browser") == []
+
+
+def test_no_frame_at_all(browser: Any, tmp_path: Path) -> None:
+    page, capture = tmp_path / "report.html", tmp_path / "t.pcap"
+    capture.write_bytes(writers.pcap([]))
+    good("replay", TOPOLOGY, capture, "--report", page)
+    opened(browser, page, "light")
+    run = browser.execute_script
+    for panel, said in {"traffic": "The capture has no frames.", "drops": "Nothing was dropped.", "talkers": "Nobody sent anything."}.items():
+        assert run(f"return document.getElementById('{panel}').textContent") == said
+    assert "no frames" in run("return document.querySelector('h1 small').textContent")
     assert browser.get_log("browser") == []
 
 

@@ -39,13 +39,15 @@ def collected(module: Any, path: Path, ingress: Any = None) -> tuple[dict[str, A
 def adds_up(data: dict[str, Any], result: Any) -> None:
     summary = result.summary()
     totals = {name: summary[name] for name in ("frames", "delivered", "consumed", "copies")}
-    assert data["totals"] == totals | {"dropped": sum(summary["dropped"].values())}
+    assert data["totals"] == totals | {name: sum(summary[name].values()) for name in ("dropped", "filtered")}
+    assert data["totals"]["filtered"] == sum(port["filtered"] for port in data["ports"])
     for place, port in enumerate(data["ports"]):
         assert [sum(data["received"][place]["frames"]), port["rx"][0]] == [port["rx"][0]] * 2
         assert [sum(data["sent"][place]["frames"]), sum(data["sent"][place]["bytes"])] == port["tx"]
         if port["kind"] != "others":
             counts = summary["ports"][port["name"]]
             assert port["rx"] == [counts["rx_frames"], counts["rx_bytes"]]
+            assert port["filtered"] == counts["filtered"]
             assert port["dropped"] == counts["dropped"] == sum(sum(one["frames"]) for one in data["drops"] if one["port"] == place)
     by_reason: dict[str, int] = {}
     for one in data["drops"]:

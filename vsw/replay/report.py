@@ -90,7 +90,8 @@ def collect(switch: Switch, result: Result, source: Source, title: str) -> dict[
         "begin": first,
         "step": width,
         "steps": steps,
-        "totals": {name: summary[name] for name in ("frames", "delivered", "consumed", "copies")} | {"dropped": sum(summary["dropped"].values())},
+        "totals": {name: summary[name] for name in ("frames", "delivered", "consumed", "copies")}
+        | {name: sum(summary[name].values()) for name in ("dropped", "filtered")},
         "ports": [_port(result, port) for port in ports] + ([_rest(result, ports)] if len(ports) < len(result.module.ports) else []),
         "received": _by_port(_received(result, at, lengths), place, steps),
         "sent": _by_port(_sent(result, at), place, steps),
@@ -153,6 +154,7 @@ def _port(result: Result, port: Port) -> dict[str, Any]:
         "rx": [int(counters.rx_frames[number]), int(counters.rx_bytes[number])],
         "tx": [int(counters.tx_frames[number]), int(counters.tx_bytes[number])],
         "dropped": int(counters.port_dropped[number].sum()),
+        "filtered": int(counters.port_filtered[number].sum()),
     }
 
 
@@ -166,6 +168,7 @@ def _rest(result: Result, ports: list[Port]) -> dict[str, Any]:
         "rx": [int(counters.rx_frames[rest].sum()), int(counters.rx_bytes[rest].sum())],
         "tx": [int(counters.tx_frames[rest].sum()), int(counters.tx_bytes[rest].sum())],
         "dropped": int(counters.port_dropped[rest].sum()),
+        "filtered": int(counters.port_filtered[rest].sum()),
     }  # fmt: skip
 
 
