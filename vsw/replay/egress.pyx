@@ -50,7 +50,7 @@ FORMATS = ("pcapng", "pcap")
 #: Bytes that all buffers have together, and bounds for one.
 BUDGET = 16 << 20
 LEAST_ROOM = 8 << 10
-MOST_ROOM = 128 << 10
+MOST_ROOM = 1 << 20
 
 
 cdef class Egress:
