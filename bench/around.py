@@ -2,8 +2,8 @@
 
 All that is compared is run in turn, round after round, and each figure is the best of its rounds, so that a machine that is busy for a while is busy
 for all.  Figures are processor time (of the process and of those that it starts, user and system), which another program's load changes less than the
-clock on the wall.  Files lie in memory (``/dev/shm``).  Where a peer is a program whole processes are compared, their start included: the
-number of frames makes it small.
+clock on the wall.  Files lie in memory (``/dev/shm``), or in ``--folder``: a disk's file system keeps them in larger pieces of
+memory.  Where a peer is a program whole processes are compared, their start included: the number of frames makes it small.
 """
 
 from __future__ import annotations
@@ -207,8 +207,9 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="what to measure; all")
     parser.add_argument("--frames", type=int, default=8_000_000)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--folder", type=Path, help="where files are written; in memory")
     options = parser.parse_args()
-    with scratch(options.frames * 400) as folder:
+    with scratch(options.frames * 400, options.folder) as folder:
         for name in options.parts or PARTS:
             PARTS[name](folder, options.frames, options.rounds)
 
