@@ -24,17 +24,22 @@ from tests.differential.compare import Way, differences, run_datapath, run_refer
 from tests.differential.strategies import START, Frame, Scenario
 from tests.wire.slow_rows import slow_row
 from vsw.capture import Capture, merge, open_capture
+from vsw.capture.rewrite import rewrite
 from vsw.config.dialects import DIALECTS
 from vsw.config.module import Module
+from vsw.datapath.retag import Retag
 from vsw.errors import CaptureError, ConfigError
 from vsw.switch.switch import Switch
 
+#: Of a frame: bytes, length, time, interface.
+Row = tuple[bytes, int, int, int]
 #: Bytes that a pipe takes without a reader.
 PIPE = 1 << 16
 #: Ports that a topology may have for its modules to be compiled here: more cost time and find nothing new.
 PORTS = 64
 #: One topology in so many is compiled: that takes ten times as long as loading it.
 COMPILED = 16
+TAGS = (Retag.push(10), Retag.pop(pad=True))
 WAYS = (Way(True, copies=True), Way(False, copies=True), Way(False), Way(False, burst=7))
 
 
@@ -65,14 +70,14 @@ def _opened(descriptor: int, strict: bool) -> Capture | None:
         return _said(str(error))
 
 
-def _frames(capture: Capture) -> list[object]:
-    found: list[object] = []
+def _frames(capture: Capture) -> list[Row]:
+    found: list[Row] = []
     with suppress(CaptureError):
         found.extend((bytes(frame.data), frame.length, frame.time, frame.interface) for frame in capture)
     return found
 
 
-def _piped(content: bytes) -> list[object] | None:
+def _piped(content: bytes) -> list[Row] | None:
     """The frames of a pipe; None if it can't be opened."""
     reading, writing = os.pipe()
     try:
@@ -107,7 +112,25 @@ def captures(content: bytes) -> None:
         assert _piped(content) == whole
 
 
-def _read_again(capture: Capture, whole: list[object]) -> None:
+def _written_again(capture: Capture, rule: Retag) -> list[Row]:
+    """The frames of the file that it becomes with other tags."""
+    reading, writing = os.pipe()
+    try:
+        rewrite(capture, f"/proc/self/fd/{writing}", rule)
+        os.close(writing)
+        with os.fdopen(os.dup(reading), "rb") as pipe:
+            content = pipe.read()
+    finally:
+        os.close(reading)
+    with _memory(content) as descriptor, open_capture(f"/proc/self/fd/{descriptor}", strict=False) as written:
+        return _frames(written)
+
+
+def _read_again(capture: Capture, whole: list[Row]) -> None:
+    if capture.size < PIPE // 2 and whole:
+        for rule in TAGS:
+            model = [(bytes(frame.data), frame.length, frame.time, before[3]) for frame, before in zip(rule.apply(capture), whole, strict=True)]
+            assert _written_again(capture, rule) == model
     assert len(capture) == len(whole)
     assert capture.problem is None or str(capture.problem)
     assert len(capture.interface_names()) >= 1 or not whole
