@@ -32,5 +32,6 @@ html_css_files = ["vsw.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": True}
+highlight_language = "none"
 pygments_style = "friendly"
 pygments_dark_style = "native"
