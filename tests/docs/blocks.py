@@ -16,8 +16,8 @@ alike on both sides (:data:`VOLATILE`).  A comment before a fence says more of i
 
 =============  ========================================================================================================
 ``file``       it is moreover written to that file, which the blocks after it may use; a program is then run by a command, not by itself
-``needs``      programs, and ``root``: where one is missing the block is left out, and the test says so
-``cards``      its commands run where these network cards are, and no others: in a network namespace
+``needs``      programs: where one is missing the block is left out, and the test says so
+``cards``      its commands run where these network cards are, and no others: in a network namespace; where none can be made, it is left out likewise
 ``run by``     it is run by that test, which takes it from the page by :func:`borrowed`
 =============  ========================================================================================================
 """
@@ -100,8 +100,12 @@ def borrowed(page: str, test: str) -> list[tuple[Block, str]]:
 
 def lacking(block: Block) -> list[str]:
     """What the block needs and this machine has not."""
-    words = notes(block).get("needs", "").split()
-    return [word for word in words if (os.geteuid() if word == "root" else shutil.which(word) is None)]
+    absent = [program for program in notes(block).get("needs", "").split() if shutil.which(program) is None]
+    if cards := notes(block).get("cards"):
+        # Root in a container often lacks the right.
+        tried = subprocess.run(["bash", "-c", among(cards, "true")], capture_output=True, check=False)
+        absent += ["a network namespace"] if tried.returncode else []
+    return absent
 
 
 def among(cards: str, command: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,15 @@ def test_what_another_test_runs_it_takes_from_the_page(path: Path) -> None:
             test = ROOT / notes(block)["run by"]
             assert re.match(r"test_\w+\.py$", test.name)
             assert f'borrowed("{name(path)}", __file__)' in test.read_text(), f"{path}:{block.line}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_files_are_read(path: Path) -> None:
+    """What is TOML is a topology, which is loaded, or a file that a command of the page is given."""
+    typed = "".join(block.text for block in blocks(path) if block.language in {"console", "python"})
+    for block in blocks(path):
+        file = notes(block).get("file")
+        assert file in typed if file else block.language != "toml" or "hosts" in tomllib.loads(block.text), f"{path}:{block.line}"
 
 
 def test_output_stands_behind_a_program() -> None:
