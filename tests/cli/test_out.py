@@ -72,6 +72,34 @@ def hears_signals() -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("replay", CAPTURE, "--columns"), "rows.npz"),
+        (("replay", CAPTURE, "--columns"), "rows.parquet"),
+        (("replay", CAPTURE, "--report"), "page.html"),
+        (("classify", CAPTURE, "--format", "csv", "--out"), "frames.csv"),
+        (("classify", CAPTURE, "--format", "jsonl", "--out"), "frames.jsonl"),
+        (("classify", CAPTURE, "--format", "parquet", "--out"), "frames.parquet"),
+        (("tag", "push", "--vid", 5, CAPTURE), "out.pcapng"),
+        (("infer", CAPTURE, "--out"), "lab.toml"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-",
+)
+def test_a_full_disk_is_told_by_the_name_of_what_was_wanted(tmp_path: Path, words: tuple[object, ...], name: str) -> None:
+    if name.endswith(("parquet", "html")):
+        pytest.importorskip("pyarrow" if name.endswith("parquet") else "plotly")
+    out = tmp_path / name
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        done = run(*words, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (done.returncode, done.stderr) == (1, f"Error: {out}: File too large\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -signal.SIGKILL)],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -42,14 +43,17 @@ def parquet_file(path: str, schema: Any) -> Iterator[Any]:
 
 @contextmanager
 def unfinished(path: str) -> Iterator[str]:
-    """A name to write to, beside ``path``; the file is called ``path`` at the end, or removed after an exception."""
+    """A name to write to, beside ``path``; the file is called ``path`` at the end, or removed after an exception.
+
+    OSErrors that name no file (a disk that is full) come from writing, and name ``path`` then.
+    """
     target = os.path.realpath(path)
     temporary = f"{target}.unfinished-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         yield temporary
         os.replace(temporary, target)  # noqa: PTH105
     except OSError as error:
-        if error.errno is None or temporary not in str(error):
+        if error.errno in (None, errno.EPIPE) or (error.filename is not None and temporary not in str(error)):
             raise
         # What was asked for is named, not what it would have been called until it is complete.
         raise OSError(error.errno, os.strerror(error.errno), path) from error
