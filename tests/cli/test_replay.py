@@ -120,7 +120,7 @@ def test_standard_input(arguments: tuple[str, ...]) -> None:
         ((TOPOLOGY, CAPTURE, "--at", "5:vmnic0=down"), 2, "--at is TIME:PORT=up or TIME:PORT=down"),
         ((TOPOLOGY, CAPTURE, "--at", "5s:vmnic0=off"), 2, "--at is TIME:PORT=up or TIME:PORT=down"),
         ((TOPOLOGY, CAPTURE, "--at", "5s:vmnic7=down"), 2, "has no port 'vmnic7'"),
-        ((TOPOLOGY, CAPTURE, "--module", "esx1/x"), 2, "has no module 'esx1/x'"),
+        ((TOPOLOGY, CAPTURE, "--module", "esx1/x"), 2, "has no module 'esx1/x'; it has esx1/vSwitch0\n"),
         ((TOPOLOGY.with_name("two-switches.toml"), CAPTURE), 2, "say which with --module"),
         ((TOPOLOGY, CAPTURE, "--workers", "0"), 2, "--workers"),
         ((TOPOLOGY, CAPTURE, "--nonsense"), 2, "--nonsense"),

@@ -124,4 +124,6 @@ def module_of(topology: str | None, name: str | None, source: Source | None = No
     try:
         return lab.module(name), notes
     except UsageError as error:
-        raise UsageError(f"{error} with --module") from None if name is None else error
+        if name is None and lab.modules:
+            raise UsageError(f"{error} with --module") from None
+        raise

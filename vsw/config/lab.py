@@ -44,6 +44,8 @@ class Lab:
         if name is None:
             if len(modules) == 1:
                 return next(iter(modules.values()))
+            if not modules:
+                raise UsageError(f"{self.file} has no switch")
             raise UsageError(f"{self.file} has {len(modules)} modules: {names}; say which")
         if name not in modules:
             raise UsageError(f"{self.file} has no module {name!r}{did_you_mean(name, modules)}; it has {names}")
