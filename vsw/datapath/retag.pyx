@@ -35,8 +35,8 @@ def _checked_tpid(tpid):
 cdef class Retag:
     """What to do with the outermost tag of frames: made by :meth:`push`, :meth:`pop` or :meth:`translate`.
 
-    Tags are those with TPID 0x8100, 0x88a8 or 0x9100.  A frame whose Ethernet header, or the tag that it announces, is not all there is left as it
-    is.
+    Tags are those with TPID 0x8100, 0x88a8 or 0x9100.  A frame whose Ethernet header is not all there, or (to pop or rewrite it) the tag that it
+    announces, is left as it is.
     """
 
     @staticmethod

@@ -1,8 +1,8 @@
 /* retag.h: push, pop or rewrite the outermost tag of a frame that stays where it is.
  *
  * Stands beside the switch, as classify does.  An edit describes the frame as it is to be: a few bytes made anew, then the old ones from `body_at` on, then
- * zeros; whoever writes it copies each byte once.  Lengths are proved here: a frame whose header (or the tag that it announces) is not all there is left as
- * it is and says so.  Nothing behind the tag is looked at, so checksums stay what they were. */
+ * zeros; whoever writes it copies each byte once.  Lengths are proved here: a frame whose header (to pop or rewrite: or the tag that it announces) is not all
+ * there is left as it is and says so.  Nothing behind the tag is looked at, so checksums stay what they were. */
 #ifndef VSW_WIRE_RETAG_H
 #define VSW_WIRE_RETAG_H
 
