@@ -137,7 +137,9 @@ def test_captures_and_columns_in_the_same_run(tmp_path: Path) -> None:
     alone, together = tmp_path / "alone.html", tmp_path / "together.html"
     good("replay", TOPOLOGY, CAPTURE, "--report", alone)
     text = good("replay", TOPOLOGY, CAPTURE, "--report", together, "--out", tmp_path / "egress", "--columns", tmp_path / "columns.npz")
-    assert "captures, one a port" in text
+    said = {"egress": "captures, one a port", "together.html": "a page to open in a browser", "columns.npz": "verdicts, one row a frame"}
+    for name, what in said.items():
+        assert re.search(rf"^Written to {re.escape(str(tmp_path / name))}: (7 )?{what}$", text, re.MULTILINE)
     assert together.read_bytes() == alone.read_bytes()
     good("replay", TOPOLOGY, CAPTURE, "--out", tmp_path / "other")
     written = {path.name: path.read_bytes() for path in (tmp_path / "egress").iterdir()}

@@ -109,8 +109,13 @@ def replay(
             for note in said:
                 print(note)
             show_run(result, source.names(), ingress)
-            if egress is not None and not error:
-                print(f"\nWritten to {out}: {len(egress.files):,} captures, one a port")
+            captures_out = "" if egress is None else f"{len(egress.files):,} captures, one a port"
+            written = ((out, captures_out), (report, "a page to open in a browser"), (columns, "verdicts, one row a frame"))
+            if not error and any(name is not None for name, _ in written):
+                print()
+                for name, what in written:
+                    if name is not None:
+                        print(f"Written to {name}: {what}")
     for problem in problems:
         complain(problem, "Error" if error else "Warning")
     return BAD_INPUT if error else 0
