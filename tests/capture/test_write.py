@@ -201,3 +201,19 @@ def test_a_directory_is_refused(tmp_path):
         PcapWriter(tmp_path)
     with pytest.raises(CaptureError):
         open_capture(tmp_path)
+
+
+@pytest.mark.parametrize("nanosecond", [True, False])
+def test_pcap_has_no_times_after_2106(tmp_path, nanosecond):
+    """Its seconds have 32 bits: a later time would be an early one, and nobody would know."""
+    last = (1 << 32) * 10**9 - 1000
+    with PcapWriter(tmp_path / "good.pcap", nanosecond=nanosecond) as writer:
+        writer.write(bytes(60), last)
+    assert [frame.time for frame in open_capture(tmp_path / "good.pcap")] == [last]
+    bad = PcapWriter(tmp_path / "bad.pcap", nanosecond=nanosecond)
+    with pytest.raises(OSError, match="pcap has no times after February 2106, pcapng has"), bad as writer:
+        writer.write(bytes(60), last + 1000)
+    assert [path.name for path in tmp_path.iterdir()] == ["good.pcap"]
+    with PcapngWriter(tmp_path / "late.pcapng") as writer:
+        writer.write(bytes(60), (1 << 63) - 1)
+    assert [frame.time for frame in open_capture(tmp_path / "late.pcapng")] == [(1 << 63) - 1]

@@ -65,6 +65,21 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert not out.exists()
 
 
+@pytest.mark.parametrize("late", [1, 700])
+def test_a_time_that_pcap_has_not(tmp_path: Path, late: int) -> None:
+    """It is told, whichever way its frame is written; by how many frames it is followed, or preceded."""
+    trace = tmp_path / "late.pcapng"
+    data = bytes.fromhex("005056001002005056001001") + bytes(48)
+    with vsw.PcapngWriter(trace) as writer:
+        for number in range(701):
+            writer.write(data, (1 << 62) if number >= 701 - late else 5)
+    done = run("replay", TOPOLOGY, trace, "--ingress", "web1.0", "--format", "pcap", "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr.endswith(".pcap: pcap has no times after February 2106, pcapng has\n")
+    assert list(tmp_path.iterdir()) == [trace]
+    good("replay", TOPOLOGY, trace, "--ingress", "web1.0", "--out", tmp_path / "out")
+
+
 def hears_signals() -> None:
     """In the child: signals do what they do at first, also where the suite itself was started with some of them ignored."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):

@@ -107,8 +107,13 @@ static inline __attribute__((always_inline)) int vsw_writer_add(vsw_writer *writ
         vsw_store32(record + VSW_PACKET_LENGTH, orig_len);
     } else {
         uint32_t fraction = (uint32_t)(stamp % VSW_NANOSECONDS);
+        uint64_t seconds = stamp / VSW_NANOSECONDS;
+        if (__builtin_expect(seconds > UINT32_MAX, 0)) {
+            writer->error = writer->error ? writer->error : EOVERFLOW;
+            return -1;
+        }
         size = VSW_PCAP_RECORD;
-        vsw_store32(record, (uint32_t)(stamp / VSW_NANOSECONDS));
+        vsw_store32(record, (uint32_t)seconds);
         vsw_store32(record + VSW_PCAP_FRACTION, writer->format == VSW_WRITER_PCAP_NANO ? fraction : fraction / 1000);
         vsw_store32(record + VSW_PCAP_CAPTURED, captured);
         vsw_store32(record + VSW_PCAP_LENGTH, orig_len);
@@ -153,7 +158,7 @@ static inline __attribute__((always_inline)) int vsw_writer_add(vsw_writer *writ
 }
 
 /* Writes a frame that is `head` followed by `body`, of `orig_len` bytes on the wire (at least head_len + body_len), at `time` (ns since the epoch; times before
- * it are written as 0), as one of interface 0.  0, or -1 and `error`. */
+ * it are written as 0, and pcap has none after February 2106: EOVERFLOW), as one of interface 0.  0, or -1 and `error`. */
 static inline int vsw_writer_frame(vsw_writer *writer, const uint8_t *head, uint32_t head_len, const uint8_t *body, uint32_t body_len, uint32_t orig_len,
                                    int64_t time)
 {

@@ -13,18 +13,19 @@
 
 _Static_assert(VSW_PACKET_DATA + VSW_TAG + 2 * VSW_BLOCK_TRAILER <= VSW_LEAN_ROOM, "what stands around a frame, and what is written beyond it");
 
-/* The two words of each frame's time as a record has them, for frames `first` up to `end` of a burst.  Times before the epoch are written as 0. */
-static inline void vsw_lean_stamps(const vsw_burst *burst, uint32_t first, uint32_t end, vsw_writer_format format, uint64_t *restrict stamps) {
+/* The two words of each frame's time as a record has them, for frames `first` up to `end` of a burst.  Times before the epoch are written as 0.
+ * Returns whether the format has not all of them: vsw_writer_frame() says so, frame by frame. */
+static inline int vsw_lean_stamps(const vsw_burst *burst, uint32_t first, uint32_t end, vsw_writer_format format, uint64_t *restrict stamps) {
     const int64_t *restrict times = burst->time;
     if (format == VSW_WRITER_PCAPNG) {
         for (uint32_t i = first; i < end; i++) {
             uint64_t time = times[i] < 0 ? 0 : (uint64_t)times[i];
             stamps[i] = time >> 32 | time << 32;
         }
-        return;
+        return 0;
     }
     const uint64_t second = times[first] < 0 ? 0 : (uint64_t)times[first] / VSW_NANOSECONDS, begin = second * VSW_NANOSECONDS;
-    uint64_t others = 0;
+    uint64_t others = 0, late = second > UINT32_MAX;
     for (uint32_t i = first; i < end; i++) {
         uint64_t fraction = (uint64_t)times[i] - begin;
         others |= fraction >= VSW_NANOSECONDS;
@@ -34,7 +35,9 @@ static inline void vsw_lean_stamps(const vsw_burst *burst, uint32_t first, uint3
         for (uint32_t i = first; i < end; i++) {
             uint64_t time = times[i] < 0 ? 0 : (uint64_t)times[i];
             stamps[i] = (uint32_t)(time / VSW_NANOSECONDS) | (time % VSW_NANOSECONDS) << 32;
+            late |= time / VSW_NANOSECONDS > UINT32_MAX;
         }
+    return late != 0;
 }
 
 /* Adds a frame of `captured` bytes, `length` on the wire: the addresses at `data`, `tag` if it is not 0, and what lies at `body`.  The buffer has

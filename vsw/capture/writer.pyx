@@ -1,5 +1,6 @@
 """Capture writers: pcap and pcapng files that appear under their name only when they are complete."""
 
+import errno
 import os
 import stat
 import struct
@@ -87,7 +88,7 @@ cdef class CaptureWriter:
         if self.exception is not None:
             raise self.exception
         if self.writer.error:
-            raise OSError(self.writer.error, os.strerror(self.writer.error), self.name)
+            raise not_written(self.writer.error, self.name)
 
     def write(self, data, time, length=None, interface=0):
         """Write one frame: captured bytes, nanoseconds since the epoch, bytes on the wire (default: those captured), interface."""
@@ -215,6 +216,12 @@ cdef class PcapngWriter(CaptureWriter):
         self.start(path, VSW_WRITER_PCAPNG, sync)
         self.writer.interfaces = len(interfaces)
         self.raw(header)
+
+
+def not_written(number, name):
+    """The OSError of a writer's ``error``."""
+    text = "pcap has no times after February 2106, pcapng has" if number == errno.EOVERFLOW else os.strerror(number)
+    return OSError(number, text, name)
 
 
 def pcap_header(nanosecond=True):

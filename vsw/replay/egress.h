@@ -136,12 +136,12 @@ static __attribute__((noinline)) int vsw_egress_lean_slowly(vsw_egress *e, const
 static inline __attribute__((always_inline)) int vsw_egress_lean_as(vsw_egress *e, const vsw_burst *burst, const vsw_lean *copies,
                                                                     const vsw_writer_format format) {
     uint64_t stamps[VSW_BURST];
-    vsw_lean_stamps(burst, copies->frame[0], copies->frame[copies->count - 1] + 1u, format, stamps);
+    const int late = vsw_lean_stamps(burst, copies->frame[0], copies->frame[copies->count - 1] + 1u, format, stamps);
     for (uint32_t k = 0; k < copies->count; k++) {
         const uint32_t i = copies->frame[k], tag = copies->tag[k], body_at = copies->body_at[k];
         const uint32_t off = body_at - VSW_MACS, on = tag ? VSW_TAG : 0, captured = burst->captured[i] - off + on;
         vsw_writer *writer = e->writers + copies->port[k];
-        if (__builtin_expect(captured + VSW_EGRESS_RECORD > writer->room - writer->filled, 0)) {   /* full, or not begun: its room is 0 */
+        if (__builtin_expect(late || captured + VSW_EGRESS_RECORD > writer->room - writer->filled, 0)) {   /* full, or not begun: its room is 0 */
             if (!vsw_egress_lean_slowly(e, burst, copies, k))
                 return 0;
             continue;

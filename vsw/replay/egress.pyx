@@ -11,7 +11,7 @@ from libc.stdlib cimport calloc
 
 from vsw.capture.writer cimport VSW_WRITER_PCAP_NANO, VSW_WRITER_PCAPNG, vsw_writer, vsw_writer_format
 
-from vsw.capture.writer import pcap_header, pcapng_header
+from vsw.capture.writer import not_written, pcap_header, pcapng_header
 from vsw.errors import UsageError
 from vsw.replay.names import file_names
 
@@ -142,7 +142,7 @@ cdef class Egress:
         """Raise OSError, with the file's name, if a copy could not be written."""
         if self.egress.error:
             path = list(self.files.values())[sorted(self.keep).index(self.egress.failed_port)]
-            raise OSError(self.egress.error, os.strerror(self.egress.error), path)
+            raise not_written(self.egress.error, path)
 
     def close(self):
         """Write what is still in memory, and give all files their names.  Raises OSError; the files are gone then."""
