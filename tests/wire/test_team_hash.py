@@ -80,6 +80,7 @@ def test_a_port_for_each_frame():
         ({"assignment": "random"}, "assignment: 'random'"),
         ({"ip_hash_bits": 16}, "ip_hash_bits: 16"),
         ({"members": 0}, r"members: 0 is not in 1\.\.65535"),
+        ({"members": 1.5}, r"members: 1\.5 is not in 1\.\.65535"),
         ({"members": 65536}, "members: 65536"),
         ({"port": -1}, "port: -1"),
         ({"port": 65536}, "port: 65536"),

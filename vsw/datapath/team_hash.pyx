@@ -4,6 +4,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from vsw.datapath.source cimport VSW_BURST, FrameReader, FrameSource, vsw_burst, vsw_source
 
+from numbers import Integral
+
 import numpy as np
 
 from vsw.errors import UsageError
@@ -74,7 +76,7 @@ def team_hash(FrameSource source not None, str policy not None, *, members=None,
         raise UsageError(f"assignment: {assignment!r} is neither 'modulo' nor 'buckets'")
     if ip_hash_bits not in (8, 32):
         raise UsageError(f"ip_hash_bits: {ip_hash_bits!r} is neither 8 nor 32")
-    if members is not None and not 1 <= members <= MAX_MEMBERS:
+    if members is not None and (not isinstance(members, Integral) or not 1 <= members <= MAX_MEMBERS):
         raise UsageError(f"members: {members!r} is not in 1..{MAX_MEMBERS}")
     if len(tpids) > VSW_MAX_TPIDS or not all(0 <= tpid <= 0xFFFF for tpid in tpids):
         raise UsageError(f"tpids: at most {VSW_MAX_TPIDS} 16-bit numbers, not {tpids!r}")

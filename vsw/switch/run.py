@@ -219,6 +219,8 @@ class Run:
     ) -> None:
         if workers < 1:
             raise UsageError(f"workers must be 1 or more, not {workers}")
+        if not 1 <= burst <= BURST:
+            raise UsageError(f"a burst has 1 to {BURST} frames, not {burst}")
         if egress is not None and copies:
             raise UsageError("copies go to an egress sink or are kept, not both")
         self.switch = switch
@@ -234,6 +236,8 @@ class Run:
         self.events = sorted(events, key=lambda event: event.time)
         for event in self.events:
             switch.port(event.port)
+            if not -FOREVER - 1 <= event.time <= FOREVER:
+                raise UsageError(f"an event's time is within 64 bits of nanoseconds, not {event.time}")
         self.ingress = Ingress(switch, frames, ingress)
         alone = switch.datapath.stateful or bool(self.events) or egress is not None or parts is not None
         self.workers = 1 if alone else workers
