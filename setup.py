@@ -93,8 +93,10 @@ def extensions() -> list[Extension]:
     ]
 
 
-setup(
-    ext_modules=[]
-    if SKIP_BUILD
-    else cythonize(extensions(), compiler_directives=DIRECTIVES, nthreads=int(os.environ.get("VSW_JOBS", "0")))
-)
+# Processes that translate import this file, where Python does not fork itself (from 3.14 on).
+if __name__ == "__main__":
+    setup(
+        ext_modules=[]
+        if SKIP_BUILD
+        else cythonize(extensions(), compiler_directives=DIRECTIVES, nthreads=int(os.environ.get("VSW_JOBS", "0")))
+    )
