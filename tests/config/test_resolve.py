@@ -270,7 +270,7 @@ def test_a_card_name_may_return_on_another_host() -> None:
 def test_an_empty_topology_has_no_modules() -> None:
     lab = vsw.loads("")
     assert lab.modules == {}
-    with pytest.raises(vsw.UsageError, match="0 modules: none"):
+    with pytest.raises(vsw.UsageError, match="has no switch"):
         lab.module()
 
 
