@@ -223,3 +223,9 @@ def test_closed(write):
     assert len(list(frames)) == len(part) == 2
     with pytest.raises(UsageError, match="closed"):
         len(capture)
+
+
+@pytest.mark.parametrize("wrong", ["a", None, 1.0])
+def test_what_is_no_number_of_a_frame(write, wrong):
+    with open_capture(write(pcap(numbered(3)))) as capture, pytest.raises(TypeError, match="integer"):
+        capture[wrong]

@@ -28,3 +28,16 @@ def test_what_does_not_fit(words: dict[str, Any], text: str) -> None:
     with pytest.raises(vsw.UsageError, match=f"^{text}$"):
         switch.forward(vsw.Batch.from_frames([bytes(60)]), ingress=0, **words)
     assert switch.counters.offered == 0
+
+
+@pytest.mark.parametrize("wrong", [None, "esx1/vSwitch0", 3])
+def test_a_switch_is_made_of_a_module(wrong: Any) -> None:
+    with pytest.raises(vsw.UsageError, match=r"^a switch is made of a Module, .* not of "):
+        vsw.Switch(wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, [bytes(60)]])
+def test_frames_come_from_a_source(wrong: Any) -> None:
+    switch = vsw.Switch(module("vsw", [port(0, access(10))]))
+    with pytest.raises(vsw.UsageError, match=r"^frames come from a capture, a batch or the path of a capture, not from "):
+        switch.forward(wrong)

@@ -1,5 +1,6 @@
 """Capture files as frame sources: mapped, indexed while passes go by, sliced without copies."""
 
+import operator
 import os
 import stat
 from array import array
@@ -527,11 +528,11 @@ cdef class Capture(FrameSource):
         return part
 
     def frame(self, index):
-        """Frame number ``index`` (negative: from the end) as a :class:`Frame`.  Raises IndexError."""
+        """Frame number ``index`` (negative: from the end) as a :class:`Frame`.  Raises IndexError, TypeError for what is no number."""
         cdef vsw_burst burst
         cdef CaptureReader reader
         cdef uint32_t count
-        number = index.__index__()
+        number = operator.index(index)
         self.mapped()
         if number < 0:
             number += len(self)

@@ -48,6 +48,8 @@ class Switch:
         self._datapath = Datapath(self._tables)
 
     def _load(self, module: Module) -> None:
+        if not isinstance(module, Module):
+            raise UsageError(f"a switch is made of a Module, such as load(FILE).module() gives, not of {module!r}")
         module.check()
         self.module = module
         self._up = {port.number: port.up for port in module.ports}
@@ -193,6 +195,8 @@ class Switch:
             from vsw.capture import open_capture  # noqa: PLC0415
 
             frames = open_capture(frames)
+        if not isinstance(frames, FrameSource):
+            raise UsageError(f"frames come from a capture, a batch or the path of a capture, not from {frames!r}")
         return Run(
             self, frames, ingress=ingress, events=events, workers=workers, columns=columns, copies=copies, out=out, egress=egress,
             exact=exact, burst=burst, progress=progress,
