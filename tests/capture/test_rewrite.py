@@ -23,6 +23,10 @@ TPIDS = (0x8100, 0x88A8, 0x9100)
 EXAMPLE = Path(__file__).parents[2] / "examples" / "two-vlans.pcapng"
 
 
+#: What a length can be in a capture.
+LONGEST = (1 << 32) - 1
+
+
 class Rule:
     """A rule, and what it does to one frame, in Python."""
 
@@ -40,7 +44,7 @@ class Rule:
         kind, tpid = self.settings, int.from_bytes(data[12:14], "big")
         if self.kind == "push":
             tci = kind["vid"] | kind.get("pcp", 0) << 13 | kind.get("dei", 0) << 12
-            return "changed", data[:12] + struct.pack(">HH", kind.get("tpid", 0x8100), tci) + data[12:], length + 4
+            return "changed", data[:12] + struct.pack(">HH", kind.get("tpid", 0x8100), tci) + data[12:], min(length + 4, LONGEST)
         if tpid not in TPIDS:
             return "untagged", data, length
         if len(data) < 18:
@@ -212,6 +216,20 @@ def test_a_check_sequence_that_was_cut_is_left_out(write, tmp_path):
     content = writers.pcap([(0, data + b"ab", 64)], link=1 | 0x04000000 | 2 << 28)
     out = checked(RULES[0], write(content), tmp_path).read_bytes()
     assert struct.unpack("<II", out[32:40]) == (64, 68)
+
+
+@pytest.mark.parametrize("fcs", [0, 4])
+@pytest.mark.parametrize("length", [LONGEST, LONGEST - 1, LONGEST - 4, LONGEST - 5, LONGEST - 8])
+def test_a_frame_that_claims_to_be_as_long_as_a_number_can_say(write, tmp_path, length, fcs):
+    path = write(writers.pcap([(0, frame((0x8100, 10)), length)], link=1 | 0x04000000 | 2 << 28 if fcs else 1))
+    for rule in RULES:
+        out = tmp_path / "out"
+        with open_capture(path) as capture:
+            rewrite(capture, out, rule.compiled)
+            data, after = rule(frame((0x8100, 10)), length - fcs)[1:]
+            [made] = rule.compiled.apply(capture)
+        assert (made.data, made.length) == (data, after)
+        assert struct.unpack("<I", out.read_bytes()[36:40]) == (min(after + fcs, LONGEST),)
 
 
 def test_a_frame_as_long_as_a_record_can_be(write, tmp_path):

@@ -125,7 +125,7 @@ static inline __attribute__((always_inline)) void vsw_rewrite_measure(vsw_rewrit
     f->data = data;
     f->body = captured - edit->body_at;
     f->captured = edit->captured;
-    f->length = edit->length + extra_length;
+    f->length = edit->length > UINT32_MAX - extra_length ? UINT32_MAX : edit->length + extra_length;
     f->fcs_bytes = 0;
     if (__builtin_expect(extra_captured != 0, 0) && extra_captured == extra_length && captured == length && extra_length == VSW_FCS) {
         uint32_t old = ~vsw_rewrite_crc(r, ~0u, data, captured);

@@ -69,7 +69,7 @@ static inline vsw_retag_outcome vsw_retag_frame(const vsw_retag *rule, const uin
         edit->head_len = VSW_ETH_TYPE + VSW_TAG;
         edit->body_at = VSW_ETH_TYPE;
         edit->captured += VSW_TAG;
-        edit->length += VSW_TAG;
+        edit->length = length > UINT32_MAX - VSW_TAG ? UINT32_MAX : length + VSW_TAG;  /* a capture may claim anything */
         return VSW_RETAG_DONE;
     }
     uint32_t tpid = vsw_be16(data + VSW_ETH_TYPE);
