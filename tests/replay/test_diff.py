@@ -46,7 +46,7 @@ def fate(module: Module, decision: Decision) -> tuple[Any, ...]:
 
 def by_reference(module: Module, frames: list[Any], events: list[tuple[int, int, bool]], port: int | None) -> list[tuple[Any, ...]]:
     switch = ReferenceSwitch(module, narrate=False)
-    waiting = sorted(events)
+    waiting = sorted(events, key=lambda event: event[0])  # those of one time stay in order
     found = []
     for frame in frames:
         while waiting and waiting[0][0] <= frame.time:
