@@ -12,20 +12,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
-import typer.main
-
+from tests.cli.run import ROOT, TOPOLOGY, VSW
 from tests.patience import PATIENCE
-from vsw.cli.app import application
 
-#: Made once: from an application typer makes all commands anew at each call, which takes twenty times as long as what they do here.
-VSW = typer.main.get_command(application())
-ROOT = Path(__file__).resolve().parents[2]
-TOPOLOGY = ROOT / "examples" / "two-vlans.toml"
 RULES = ROOT / "tests" / "hostile" / "rules.toml"
 PLAIN = ROOT / "examples" / "plain-switch.toml"
 #: What ``vsw assert`` ends with where a rule is broken.
 BROKEN = 3
-#: A call that has not ended after so many seconds hangs: it takes milliseconds.
 
 Check = Callable[[str], None]
 

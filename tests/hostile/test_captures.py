@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer.main
 
-from tests.hostile.commands import COMMANDS, ROOT, WITHOUT_CAPTURES, Command, complaint
-from vsw.cli.app import application
+from tests.cli.run import ROOT, VSW
+from tests.hostile.commands import COMMANDS, WITHOUT_CAPTURES, Command, complaint
 
 FOLDER = Path(os.environ.get("VSW_CAPTURES") or Path(__file__).parents[3] / "shared" / "captures")
 EXAMPLE = ROOT / "examples" / "two-vlans.pcapng"
@@ -73,8 +72,7 @@ def test_all_of_each(path: Path, tmp_path: Path) -> None:
 
 
 def test_every_command_is_here() -> None:
-    group = typer.main.get_command(application())
-    assert set(group.commands) - WITHOUT_CAPTURES == set(COMMANDS)  # type: ignore[attr-defined]
+    assert set(VSW.commands) - WITHOUT_CAPTURES == set(COMMANDS)  # type: ignore[attr-defined]
 
 
 def test_a_crash_would_be_seen(tmp_path: Path) -> None:
