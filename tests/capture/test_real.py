@@ -20,6 +20,7 @@ from vsw.errors import CaptureError
 
 FOLDER = Path(os.environ.get("VSW_CAPTURES") or Path(__file__).parents[3] / "shared" / "captures")
 CAPTURES = sorted(path for path in FOLDER.glob("*") if path.suffix in {".pcap", ".pcapng"})
+# Real captures are not part of the project: where there are none, one test stands for those of them, skipped, and says so.
 MISSING = pytest.param(None, marks=pytest.mark.skip(reason=f"no captures in {FOLDER} (set VSW_CAPTURES)"))
 captures = pytest.mark.parametrize("path", CAPTURES or [MISSING], ids=lambda path: path.name if path else "none")
 

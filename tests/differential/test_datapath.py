@@ -24,6 +24,7 @@ from vsw.config.dialects import DIALECTS
 from vsw.verdicts import Reason, Verdict
 
 dialects = pytest.mark.parametrize("dialect", DIALECTS)
+# Real captures are not part of the project: where there are none, one test stands for those of them, skipped, and says so.
 MISSING = pytest.param(None, marks=pytest.mark.skip(reason=f"no captures in {captures.FOLDER} (set VSW_CAPTURES)"))
 
 

@@ -39,6 +39,7 @@ cdef class DevicePort(Port):
             raise
         self.live.link = netdev.has_link(self._device)
 
+    # The three that each type has of its own: C methods can't be abstract, so the base's say that a type forgot one.
     cdef _attach(self):
         raise NotImplementedError
 
